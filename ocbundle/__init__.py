@@ -1,0 +1,1 @@
+"""Encrypted, verifiable, single-file backups of OpenClaw gateways."""

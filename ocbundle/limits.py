@@ -1,0 +1,81 @@
+"""Every limit of the format, named, with its reason (section 14 of the specification).
+
+A reader checks each of these before it allocates, decompresses or derives anything.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1 << 10
+MIB: Final = 1 << 20
+GIB: Final = 1 << 30
+TIB: Final = 1 << 40
+
+READ_VERSION: Final = 1
+"""The newest ``read_version`` that this reader understands."""
+WRITE_VERSION: Final = 1
+"""The newest ``write_version`` that this writer may rewrite."""
+
+MAX_INTEGER: Final = (1 << 53) - 1
+"""Every integer but ``mtime_ns``: exact in the double of any JSON or JavaScript reader."""
+
+# Framing
+MAX_SECTIONS: Final = 1 << 16
+"""An index of 4 MiB at the most: it is held in memory."""
+MAX_KEYS_SECTIONS: Final = 16
+MAX_KEYS_BODY: Final = 64 * KIB
+MAX_SEGM_BODY: Final = 32 * MIB
+MAX_ENTR_BODY: Final = 8 * MIB
+MAX_MANI_BODY: Final = 16 * MIB
+MAX_UNKNOWN_BODY: Final = 32 * MIB
+
+# age
+MAX_AGE_HEADER: Final = 16 * KIB
+"""pyrage's header parser is quadratic: 64 KB of tiny stanzas took it 18 s."""
+MAX_KEYS_AGE_HEADER: Final = 64 * KIB
+MAX_STANZAS: Final = 128
+MAX_STANZA_LINES: Final = 64
+MAX_RECIPIENTS: Final = 100
+"""A writer's limit for one KEYS section; it keeps the header within its bound."""
+MAX_KEYS_PLAINTEXT: Final = 48 * KIB
+"""Below one 64 KiB chunk of age's payload."""
+SCRYPT_WORK_FACTOR: Final = 18
+"""Written: 256 MiB and about a second."""
+SCRYPT_READ_WORK_FACTOR: Final = 20
+"""Read unless the caller asks for more: 1 GiB."""
+SCRYPT_MAX_WORK_FACTOR: Final = 22
+"""Never read above: 4 GiB."""
+
+# Segments and compression
+MAX_SEGMENT: Final = 16 * MIB
+MAX_BATCH: Final = 4 * MIB
+MAX_HEAD: Final = 16 * MIB
+MAX_JOURNAL: Final = 1 * MIB
+MAX_WINDOW: Final = 8 * MIB
+"""What every zstd decoder accepts without being asked (RFC 8878, section 3.1.1.1.2)."""
+SEGMENTS_PER_SIZE: Final = 8192
+FIRST_SEGMENT: Final = 1 * MIB
+"""Stays in cache; larger segments compress 2 % better and are slower."""
+
+# Records
+MAX_DEPTH: Final = 8
+MAX_ENTRIES: Final = 1 << 23
+MAX_ROOTS: Final = (1 << 16) - 1
+MAX_PATH: Final = 4096
+MAX_COMPONENT: Final = 255
+MAX_PATH_DEPTH: Final = 255
+MAX_SYMLINK: Final = 4095
+MAX_EXTRA: Final = 64 * KIB
+MAX_ROOT_NAME: Final = 255
+MAX_MODE: Final = 0o7777
+DEFAULT_MAX_TOTAL: Final = 16 * TIB
+"""Logical bytes that a reader accepts unless the caller raises it."""
+
+
+def segment_target(number: int) -> int:
+    """The raw length, in bytes, at which a writer ends segment *number*.
+
+    Segments stay small while a bundle does, and grow to 16 MiB so that 600 GiB fit into the number of sections.
+    """
+    return min(FIRST_SEGMENT << min(number // SEGMENTS_PER_SIZE, 4), MAX_SEGMENT)
