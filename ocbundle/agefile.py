@@ -119,7 +119,7 @@ def _line(data: bytes, position: int, max_length: int) -> tuple[bytes, int]:
 
 
 def _stanza_body(data: bytes, position: int, max_length: int) -> tuple[bytes, int]:
-    lines = []
+    lines: list[bytes] = []
     while True:
         line, position = _line(data, position, max_length)
         if len(line) > 64:

@@ -1,0 +1,202 @@
+"""The plaintext of a sealed section: binding, journal, one zstd frame, padding.
+
+Implements section 7 of the specification; the only module that knows zstandard. The reader walks every frame by hand,
+since the library misreports a leading skippable frame, trusts a frame that declares size 0, and takes a truncated
+stream for a short one.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from dataclasses import dataclass
+from typing import Final
+
+import zstandard
+
+from ocbundle import limits
+from ocbundle.errors import AuthenticationFailed, LimitExceeded, Malformed
+
+_BINDING: Final = struct.Struct("<16s16s4sIQ")
+_BIND_DOMAIN: Final = b"ocbundle/v1/bind"
+_SKIPPABLE: Final = struct.Struct("<II")
+_BIND_MAGIC: Final = 0x184D2A50
+_PAD_MAGIC: Final = 0x184D2A51
+_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_MAX_WINDOW_LOG: Final = 23
+
+_RAW_LIMITS: Final = {b"SEGM": limits.MAX_SEGMENT, b"ENTR": limits.MAX_BATCH, b"MANI": limits.MAX_HEAD}
+_local = threading.local()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What a section's plaintext is bound to: its bundle, its type and its number."""
+
+    bundle_id: bytes
+    type: bytes
+    number: int
+
+
+def encode(place: Place, raw: bytes, *, level: int, journal: bytes = b"", padded: bool = False) -> bytes:
+    """The plaintext of the section at *place*: *raw* compressed, and *journal* (not yet compressed) beside it."""
+    packed_journal = _compress(journal, level) if journal else b""
+    binding = _BINDING.pack(_BIND_DOMAIN, place.bundle_id, place.type, place.number, len(raw))
+    parts = [
+        _SKIPPABLE.pack(_BIND_MAGIC, len(binding) + len(packed_journal)),
+        binding,
+        packed_journal,
+        _compress(raw, level),
+    ]
+    if padded:
+        parts.append(_padding(sum(map(len, parts))))
+    return b"".join(parts)
+
+
+def decode(place: Place, plaintext: bytes) -> tuple[bytes, bytes]:
+    """The raw bytes and the raw journal (empty if there is none) of the section at *place*.
+
+    Raises:
+        AuthenticationFailed: the section was bound to another place, so somebody moved it (R-7.2).
+        Malformed, LimitExceeded: a rule of section 7 is broken.
+    """
+    if len(plaintext) < _SKIPPABLE.size + _BINDING.size:
+        raise Malformed("a sealed section is too short for its binding", rule="R-7.1")
+    magic, length = _SKIPPABLE.unpack_from(plaintext)
+    if magic != _BIND_MAGIC or not _BINDING.size <= length <= len(plaintext) - _SKIPPABLE.size:
+        raise Malformed("a sealed section doesn't begin with its binding", rule="R-7.1")
+    domain, bundle_id, kind, number, raw_length = _BINDING.unpack_from(plaintext, _SKIPPABLE.size)
+    if domain != _BIND_DOMAIN or (bundle_id, kind, number) != (place.bundle_id, place.type, place.number):
+        raise AuthenticationFailed(
+            "a section belongs elsewhere: it was moved, or comes from another bundle", rule="R-7.2"
+        )
+    if raw_length > _RAW_LIMITS[place.type]:
+        raise LimitExceeded(f"a section of {raw_length} bytes uncompressed", rule="R-7.5")
+    start = _SKIPPABLE.size + length
+    view = memoryview(plaintext)
+    frame_length = _frame_length(view[start:], declared=raw_length, rule="R-7.3")
+    _check_padding(view[start + frame_length :])
+    journal = b""
+    if packed_journal := plaintext[_SKIPPABLE.size + _BINDING.size : start]:
+        journal = _decode_journal(place, packed_journal)
+    return _decompress(view[start : start + frame_length], raw_length), journal
+
+
+def _decode_journal(place: Place, packed: bytes) -> bytes:
+    if place.type != b"SEGM":
+        raise Malformed("a journal outside a segment", rule="R-7.8")
+    declared = _frame_header(memoryview(packed), rule="R-7.8")[1]
+    if declared > limits.MAX_JOURNAL:
+        raise LimitExceeded(f"a journal of {declared} bytes", rule="R-7.8")
+    if _frame_length(memoryview(packed), declared=declared, rule="R-7.8") != len(packed):
+        raise Malformed("something follows a journal", rule="R-7.8")
+    return _decompress(memoryview(packed), declared)
+
+
+# --- zstd frames (RFC 8878), walked by hand -------------------------------------------------------------------------
+
+
+def _frame_header(frame: memoryview, *, rule: str) -> tuple[int, int, bool]:
+    """Length of the frame header, content size it declares, and whether a checksum ends the frame."""
+    if bytes(frame[:4]) != _ZSTD_MAGIC or len(frame) < 6:
+        raise Malformed("no zstd frame where one should be", rule=rule)
+    descriptor = frame[4]
+    size_flag, single_segment = descriptor >> 6, descriptor >> 5 & 1
+    if descriptor & 0x08:
+        raise Malformed("a reserved bit of a zstd frame is set", rule="R-7.4")
+    if descriptor & 0x03:
+        raise Malformed("a zstd frame needs a dictionary", rule="R-7.4")
+    if size_flag == 0 and not single_segment:
+        raise Malformed("a zstd frame doesn't declare its size", rule=rule)
+    position = 5 if single_segment else 6
+    size_length = 1 << size_flag
+    field = bytes(frame[position : position + size_length])
+    if len(field) < size_length:
+        raise Malformed("a zstd frame is cut off", rule=rule)
+    content_size = int.from_bytes(field, "little") + (256 if size_flag == 1 else 0)
+    base = 1 << 10 + (frame[5] >> 3)
+    window = content_size if single_segment else base + base // 8 * (frame[5] & 7)
+    if window > limits.MAX_WINDOW:
+        raise LimitExceeded(f"a zstd frame asks for a window of {window} bytes", rule="R-7.4")
+    return position + size_length, content_size, bool(descriptor & 0x04)
+
+
+def _frame_length(frame: memoryview, *, declared: int, rule: str) -> int:
+    """The length of the one frame at the start of *frame*, found by its blocks; it must declare *declared* bytes."""
+    position, content_size, has_checksum = _frame_header(frame, rule=rule)
+    if content_size != declared:
+        raise Malformed("a zstd frame declares another size than its section", rule=rule)
+    last = False
+    while not last:
+        block = bytes(frame[position : position + 3])
+        if len(block) < 3:
+            raise Malformed("a zstd frame is cut off", rule=rule)
+        header = int.from_bytes(block, "little")
+        last, kind, size = bool(header & 1), header >> 1 & 3, header >> 3
+        position += 3 + (1 if kind == 1 else size)  # a run-length block holds one byte
+    position += 4 if has_checksum else 0
+    if position > len(frame):
+        raise Malformed("a zstd frame is cut off", rule=rule)
+    return position
+
+
+def _check_padding(rest: memoryview) -> None:
+    if not rest:
+        return
+    magic, length = _SKIPPABLE.unpack_from(rest) if len(rest) >= _SKIPPABLE.size else (0, 0)
+    content = bytes(rest[_SKIPPABLE.size :])
+    if magic != _PAD_MAGIC or length != len(content) or content.count(0) != length:
+        raise Malformed("something other than padding ends a section", rule="R-7.7")
+
+
+def _compress(raw: bytes, level: int) -> bytes:
+    compressors = _local.__dict__.setdefault("compressors", {})
+    compressor = compressors.get(level)
+    if compressor is None:
+        parameters = zstandard.ZstdCompressionParameters.from_level(level)
+        if parameters.window_log > _MAX_WINDOW_LOG:
+            parameters = zstandard.ZstdCompressionParameters.from_level(level, window_log=_MAX_WINDOW_LOG)
+        compressor = compressors[level] = zstandard.ZstdCompressor(compression_params=parameters)
+    packed: bytes = compressor.compress(raw)
+    return packed
+
+
+def _decompress(frame: memoryview, length: int) -> bytes:
+    decompressor = _local.__dict__.get("decompressor")
+    if decompressor is None:
+        decompressor = _local.decompressor = zstandard.ZstdDecompressor()
+    try:
+        if length:
+            raw = bytes(decompressor.decompress(frame))
+        else:  # the library answers b"" for a declared size of 0 without looking at the blocks
+            stream = decompressor.decompressobj()
+            raw = stream.decompress(frame)
+            if not stream.eof:
+                raise Malformed("a zstd frame is cut off", rule="R-7.6")
+    except zstandard.ZstdError as error:
+        raise Malformed("a zstd frame is damaged", rule="R-7.6") from error
+    if len(raw) != length:
+        raise Malformed("a zstd frame holds another size than it declares", rule="R-7.6")
+    return raw
+
+
+# --- padding --------------------------------------------------------------------------------------------------------
+
+
+def padme(length: int) -> int:
+    """The length that Padmé pads *length* to: at most 12 % more, and few lengths to tell apart (PURBs, section 4)."""
+    if length < 2:
+        return length
+    exponent = length.bit_length() - 1
+    mask = (1 << exponent - exponent.bit_length()) - 1
+    return (length + mask) & ~mask
+
+
+def _padding(length: int) -> bytes:
+    target = padme(length)
+    while 0 < target - length < _SKIPPABLE.size:
+        target = padme(target + 1)
+    if target == length:
+        return b""
+    gap = target - length - _SKIPPABLE.size
+    return _SKIPPABLE.pack(_PAD_MAGIC, gap) + bytes(gap)
