@@ -1,0 +1,375 @@
+"""A bundle to entries and bytes.
+
+Implements section 13 of the specification. :class:`Container` is what can be read without a key; :class:`Reader` is the
+opened bundle. Nothing is decompressed before it is authenticated, and no segment is handed out before all of it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import threading
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+from ocbundle import compression, limits, paths, records, wire
+from ocbundle.errors import ChecksumMismatch, DamagedBundle, EntryMissing, Malformed, Truncated
+from ocbundle.model import Entry, Extent, Kind, Manifest, Skipped
+from ocbundle.sealing import BundleKey
+
+_CHUNK: Final = limits.MIB
+_CACHE: Final = 2 * limits.MAX_SEGMENT
+"""Bytes of opened segments that are kept: secrets and content lie side by side, each in segments of their own."""
+_AHEAD: Final = 2
+
+Advance = Callable[[int, int], None]
+"""``advance(bytes, entries)``, called as the work goes on."""
+
+
+class Container:
+    """The framing of a bundle, and its bodies, as far as they can be checked without a key."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        """Read the framing of the bundle in *file*, which must be seekable.
+
+        Raises:
+            DamagedBundle: any of the rules of sections 3 to 5 that need no key is broken.
+            UnsupportedVersion: a newer reader is needed.
+        """
+        self._file = file
+        self._lock = threading.Lock()
+        self.length = file.seek(0, os.SEEK_END)
+        preamble = wire.Preamble.decode(self._read_at(0, wire.PREAMBLE_LENGTH))
+        start = max(0, self.length - wire.FOOTER_LENGTH)
+        footer = wire.Footer.decode(
+            self._read_at(start, wire.FOOTER_LENGTH), preamble=preamble, file_length=self.length
+        )
+        index = self._read_at(footer.index_offset, footer.index_length)
+        self.frame = wire.Frame.decode(preamble, index, footer)
+
+    def _read_at(self, offset: int, length: int) -> bytes:
+        with self._lock:
+            self._file.seek(offset)
+            parts = []
+            while length and (part := self._file.read(length)):
+                parts.append(part)
+                length -= len(part)
+        return b"".join(parts)
+
+    def body(self, section: wire.Section) -> bytes:
+        """The body of *section*, its digest checked.
+
+        Raises:
+            Truncated: the file became shorter.
+            Malformed: the header before the body isn't the one in the index (R-5.7).
+            ChecksumMismatch: the body is damaged (R-4.12).
+        """
+        data = self._read_at(section.offset, wire.HEADER_LENGTH + section.body_length)
+        self._check(section, data[: wire.HEADER_LENGTH], len(data), hashlib.sha256(memoryview(data)[64:]).digest())
+        return data[wire.HEADER_LENGTH :]
+
+    @staticmethod
+    def _check(section: wire.Section, header: bytes, length: int, digest: bytes) -> None:
+        if length < wire.HEADER_LENGTH + section.body_length:
+            raise Truncated("the file became shorter while it was read", offset=section.offset, rule="R-5.5")
+        if header != section.encode():
+            raise Malformed("a section header differs from its copy in the index", offset=section.offset, rule="R-5.7")
+        if digest != section.sha256:
+            raise ChecksumMismatch(f"section {section.label} is damaged", offset=section.body_offset, rule="R-4.12")
+
+    def check_bodies(self, advance: Advance | None = None) -> None:
+        """Hold every section to its digest, the repeated KEYS too.
+
+        Raises:
+            DamagedBundle: as :meth:`body`; the offset tells where.
+        """
+        for section in self.frame.sections:
+            self.body(section)
+            if advance:
+                advance(wire.HEADER_LENGTH + section.body_length, 0)
+
+    def keys(self) -> list[bytes]:
+        """The bodies of the KEYS sections."""
+        return [self.body(section) for section in self.frame.of_type(wire.KEYS)]
+
+
+class Reader:
+    """An opened bundle. A context manager: leaving it stops the threads that read ahead.
+
+    Entries are read from their batches anew each time, so that a million of them take no memory.
+    """
+
+    def __init__(
+        self,
+        container: Container,
+        key: BundleKey,
+        *,
+        max_total: int = limits.DEFAULT_MAX_TOTAL,
+        workers: int = 2,
+    ) -> None:
+        """Authenticate the framing with *key*, then read the manifest's head.
+
+        Raises:
+            AuthenticationFailed: the framing isn't what the holder of the key wrote.
+            DamagedBundle, UnsupportedVersion: a rule of sections 6 to 9 is broken.
+        """
+        frame = container.frame
+        frame.authenticate(key.text)
+        self.container = container
+        self._key = key
+        self._max_total = max_total
+        self._segments = frame.of_type(wire.SEGM)
+        self._batches = frame.of_type(wire.ENTR)
+        self._cache: OrderedDict[int, bytes] = OrderedDict()
+        self._cached = 0
+        self._ahead: dict[int, Future[bytes]] = {}
+        self._opened = bytearray(len(self._segments))
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="ocbundle-open")
+        raw, _ = self._open(frame.of_type(wire.MANI)[0])
+        self.manifest: Manifest = records.decode_manifest(raw, bundle_id=frame.preamble.bundle_id)
+        totals = self.manifest.totals
+        if (totals.segments, totals.batches) != (len(self._segments), len(self._batches)):
+            raise Malformed("the manifest counts other sections than there are", rule="R-9.2")
+        self._roots = [root.name for root in self.manifest.roots]
+
+    def __enter__(self) -> Self:
+        """Nothing more to do."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop reading ahead."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop reading ahead, and let go of what is cached."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._ahead.clear()
+        self._cache.clear()
+
+    # --- entries ----------------------------------------------------------------------------------------------------
+
+    def entries(self, *, link_targets: set[tuple[str, bytes]] | None = None) -> Iterator[Entry]:
+        """Every entry, ascending; held to the rules of section 9 while they pass.
+
+        When all have passed, *link_targets* holds what hard links point to; see :meth:`resolve_links`.
+        """
+        for _, entry in self._walk(link_targets):
+            if isinstance(entry, Entry):
+                yield entry
+
+    def skipped(self) -> Iterator[Skipped]:
+        """Every row of what was left out, ascending."""
+        for _, row in self._walk(None):
+            if isinstance(row, Skipped):
+                yield row
+
+    def _walk(self, link_targets: set[tuple[str, bytes]] | None) -> Iterator[tuple[wire.Section, Entry | Skipped]]:
+        sequencer = records.Sequencer(self._roots, max_total=self._max_total)
+        for section in self._batches:
+            raw, _ = self._open(section)
+            batch = records.decode_batch(raw, roots=self._roots)
+            for entry in batch.entries:
+                sequencer.entry(entry)
+                self._check_extents(entry, section)
+                yield section, entry
+            for skipped in batch.skipped:
+                sequencer.skip(skipped)
+                yield section, skipped
+        sequencer.finish(self.manifest.totals)
+        if link_targets is not None:
+            link_targets |= sequencer.link_targets
+
+    def _check_extents(self, entry: Entry, batch: wire.Section) -> None:
+        for extent in entry.extents:
+            if extent.segment is None:
+                continue
+            if extent.segment >= len(self._segments) or self._segments[extent.segment].offset > batch.offset:
+                raise Malformed("an extent names a segment that isn't before it", path=entry.name, rule="R-9.10")
+
+    def resolve_links(self, targets: set[tuple[str, bytes]]) -> dict[tuple[str, bytes], Entry]:
+        """The files that hard links point to, by root and path.
+
+        Raises:
+            Malformed: a hard link points to something that is no file of its root (R-9.12).
+        """
+        if not targets:
+            return {}
+        found = {
+            (entry.root, entry.path): entry
+            for entry in self.entries()
+            if entry.kind is Kind.FILE and (entry.root, entry.path) in targets
+        }
+        for root, path in targets - found.keys():
+            shown = paths.display(f"{root}/".encode() + path)
+            raise Malformed("a hard link points to something that is no file", path=shown, rule="R-9.12")
+        return found
+
+    def entry(self, root: str, path: bytes) -> Entry:
+        """The entry at *path* of *root*.
+
+        Raises:
+            EntryMissing: there is none.
+        """
+        for entry in self.entries():
+            if entry.path == path and entry.root == root:
+                return entry
+        shown = paths.display(f"{root}/".encode() + path)
+        raise EntryMissing(f"the bundle holds no {shown}", path=shown, hint="ocbundle list shows what it holds")
+
+    # --- content ----------------------------------------------------------------------------------------------------
+
+    def content(self, entry: Entry) -> Iterator[bytes]:
+        """The bytes of a file, in pieces of at most 16 MiB; each is authenticated, and all of them match its digest.
+
+        Raises:
+            ChecksumMismatch: they don't (R-9.14); raised behind the last piece.
+            DamagedBundle: a segment breaks a rule of sections 6 and 7.
+        """
+        digest = hashlib.sha256()
+        for extent in entry.extents:
+            for piece in self._pieces(entry, extent):
+                digest.update(piece)
+                yield piece
+        if entry.sha256 is not None and digest.digest() != entry.sha256:
+            raise ChecksumMismatch("a file isn't what its digest says", path=entry.name, rule="R-9.14")
+
+    def _pieces(self, entry: Entry, extent: Extent) -> Iterator[bytes]:
+        if extent.segment is None:
+            zeros = bytes(min(extent.length, _CHUNK))
+            for start in range(0, extent.length, _CHUNK):
+                yield zeros[: extent.length - start]
+            return
+        raw = self._segment(extent.segment)
+        if extent.offset + extent.length > len(raw):
+            raise Malformed("an extent ends behind its segment", path=entry.name, rule="R-9.10")
+        whole = extent.length == len(raw)
+        yield raw if whole else raw[extent.offset : extent.offset + extent.length]
+
+    def _segment(self, number: int) -> bytes:
+        raw = self._cache.get(number)
+        if raw is not None:
+            self._cache.move_to_end(number)
+            return raw
+        future = self._ahead.pop(number, None)
+        raw = self._open_segment(number) if future is None else future.result()
+        # Content is read nearly in file order, so the next segments are opened while this one is used.
+        if future is not None or number == 0 or self._opened[number - 1]:
+            self._read_ahead(number)
+        self._opened[number] = 1
+        self._cache[number] = raw
+        self._cached += len(raw)
+        while self._cached > _CACHE and len(self._cache) > 1:
+            self._cached -= len(self._cache.popitem(last=False)[1])
+        return raw
+
+    def _read_ahead(self, number: int) -> None:
+        for following in range(number + 1, min(number + 1 + _AHEAD, len(self._segments))):
+            if following not in self._ahead and following not in self._cache and not self._opened[following]:
+                self._ahead[following] = self._pool.submit(self._open_segment, following)
+        for stale in [ahead for ahead in self._ahead if not number < ahead <= number + 4 * _AHEAD]:
+            self._ahead.pop(stale).cancel()
+
+    def _open_segment(self, number: int) -> bytes:
+        raw, journal = self._open(self._segments[number])
+        if journal:
+            records.decode_journal(journal)
+        return raw
+
+    def _open(self, section: wire.Section) -> tuple[bytes, bytes]:
+        body = self.container.body(section)
+        try:
+            plaintext = self._key.open(body)
+            place = compression.Place(
+                bundle_id=self.container.frame.preamble.bundle_id, type=section.type, number=section.number
+            )
+            return compression.decode(place, plaintext)
+        except DamagedBundle as error:
+            if error.offset is None:
+                error.offset = section.body_offset
+            raise
+
+    # --- verification -----------------------------------------------------------------------------------------------
+
+    def check_everything(self, advance: Advance | None = None) -> None:
+        """Read every byte to nowhere: each entry, each file against its digest, each section that no file lies in.
+
+        Raises:
+            DamagedBundle: any rule of the specification is broken.
+        """
+        targets: set[tuple[str, bytes]] = set()
+        ledger = _Ledger()
+        for entry in self.entries(link_targets=targets):
+            if entry.extents and not ledger.seen(entry):
+                for piece in self.content(entry):
+                    if advance:
+                        advance(len(piece), 0)
+            if advance:
+                advance(0, 1)
+        ledger.check_disjoint()
+        self.resolve_links(targets)
+        for number, opened in enumerate(self._opened):
+            if not opened:
+                self._segment(number)
+        self.check_rest()
+
+    def check_rest(self) -> None:
+        """Hold the sections that reading content doesn't touch to their digests."""
+        for section in self.container.frame.sections:
+            unread = section.type == wire.SEGM and not self._opened[section.number]
+            if unread or section.type not in {wire.SEGM, wire.ENTR, wire.MANI}:
+                self.container.body(section)
+
+
+class _Ledger:
+    """Which bytes of segments belong to which list of extents: the same list, or disjoint (R-9.11)."""
+
+    def __init__(self) -> None:
+        self._runs: dict[int, array[int]] = {}
+        self._recent: OrderedDict[tuple[Extent, ...], bytes | None] = OrderedDict()
+
+    def seen(self, entry: Entry) -> bool:
+        """Enter *entry*, and tell whether the same extents with the same digest were checked a while ago."""
+        if self._recent.get(entry.extents, b"") == entry.sha256:
+            return True
+        if len(entry.extents) > 1:
+            _check_itself(entry)
+        # 24 bytes an extent: a million files take 24 MB.
+        identity = hash(entry.extents) & 0xFFFFFFFFFFFFFFFF
+        for extent in entry.extents:
+            if extent.segment is not None:
+                run = self._runs.setdefault(extent.segment, array("Q"))
+                run.extend((extent.offset, extent.offset + extent.length, identity))
+        self._recent[entry.extents] = entry.sha256
+        if len(self._recent) > 4096:
+            self._recent.popitem(last=False)
+        return False
+
+    def check_disjoint(self) -> None:
+        """Compare the runs of each segment.
+
+        Raises:
+            Malformed: two files share some bytes, but not all.
+        """
+        for segment, run in self._runs.items():
+            last_end = 0
+            # Runs of equal lists are equal, and the set keeps one of them.
+            for start, end, _ in sorted({(run[i], run[i + 1], run[i + 2]) for i in range(0, len(run), 3)}):
+                if start < last_end:
+                    raise Malformed(f"two files overlap in segment {segment}", rule="R-9.11")
+                last_end = end
+
+
+def _check_itself(entry: Entry) -> None:
+    runs = sorted(
+        (extent.segment, extent.offset, extent.length) for extent in entry.extents if extent.segment is not None
+    )
+    for (segment, offset, length), (following, start, _) in itertools.pairwise(runs):
+        if segment == following and start < offset + length:
+            raise Malformed("a file names the same bytes twice", path=entry.name, rule="R-9.11")
