@@ -1,0 +1,407 @@
+"""Databases are taken whole, checked, and without a trace in the directory they live in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ocbundle import databases
+from ocbundle.databases import Captured
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    directory = tmp_path / "home"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    directory = tmp_path / "scratch"
+    directory.mkdir(mode=0o700)
+    return directory
+
+
+@contextlib.contextmanager
+def capturing(path: Path | bytes, scratch: Path, patience_s: float = 5.0) -> Iterator[Captured]:
+    directory, name = os.path.split(os.fsencode(path))
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        with databases.capture(descriptor, name, directory, str(scratch), patience_s=patience_s) as captured:
+            yield captured
+    finally:
+        os.close(descriptor)
+
+
+def taken(path: Path | bytes, scratch: Path, tmp_path: Path) -> Path:
+    """The copy, kept after the block's end."""
+    kept = tmp_path / "kept.sqlite"
+    with capturing(path, scratch) as captured:
+        assert captured.file is not None, captured.detail
+        assert captured.detail is None
+        kept.write_bytes(captured.file.read())
+    return kept
+
+
+def refusal(path: Path, scratch: Path, patience_s: float = 5.0) -> str:
+    with capturing(path, scratch, patience_s) as captured:
+        assert captured.file is None
+        assert captured.detail is not None
+        return captured.detail
+
+
+@contextlib.contextmanager
+def connected(path: Path | str) -> Iterator[sqlite3.Connection]:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        yield connection
+
+
+def values(path: Path) -> list[int]:
+    """The rows of a copy that stands alone, by a connection that would use side files if there were any."""
+    with connected(path) as connection:
+        return [value for (value,) in connection.execute("SELECT a FROM t ORDER BY a")]
+
+
+def make(path: Path, *, mode: str, rows: int = 3) -> None:
+    with connected(path) as connection:
+        connection.execute(f"PRAGMA journal_mode={mode}")
+        connection.execute("CREATE TABLE t (a INTEGER, b TEXT)")
+        connection.execute("BEGIN")
+        connection.executemany("INSERT INTO t VALUES (?, 'text')", ((n,) for n in range(rows)))
+        connection.execute("COMMIT")
+
+
+def make_wal_leftover(directory: Path, *, shm: bool) -> Path:
+    """A database whose last row is only in its log, and nobody there: what a stopped gateway leaves."""
+    made = directory.parent / "made.sqlite"
+    path = directory / "x.sqlite"
+    make(made, mode="wal")
+    with connected(made) as connection:
+        connection.execute("INSERT INTO t VALUES (99, 'only in the log')")
+        for part in ("", "-wal", "-shm") if shm else ("", "-wal"):
+            shutil.copy(f"{made}{part}", f"{path}{part}")
+    return path
+
+
+def snapshot(directory: Path) -> dict[str, tuple[bytes, int, int]]:
+    state = {"": (b"", directory.stat().st_mtime_ns, directory.stat().st_mode)}
+    for name in os.listdir(directory):
+        status = os.stat(directory / name)
+        # The index in shared memory belongs to the live connections; readers leave their marks in it.
+        content = b"" if name.endswith("-shm") else (directory / name).read_bytes()
+        state[name] = (content, 0 if name.endswith("-shm") else status.st_mtime_ns, status.st_mode)
+    return state
+
+
+WRITER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+for statement in sys.argv[2:]:
+    connection.execute(statement).fetchall()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def another_process(path: Path, *statements: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", WRITER, str(path), *statements]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def crash(path: Path, *statements: str) -> None:
+    """Leave *path* as a process that was killed in the middle of its work leaves it."""
+    with another_process(path, *statements) as process:
+        process.kill()
+
+
+def test_a_database_is_known_by_its_first_bytes() -> None:
+    assert databases.is_database(b"SQLite format 3\0\x10\0")
+    assert not databases.is_database(b"SQLite format 3")
+
+
+@pytest.mark.parametrize("shm", [False, True])
+def test_rows_that_are_only_in_the_log_of_a_stopped_gateway_are_taken(
+    home: Path, scratch: Path, tmp_path: Path, *, shm: bool
+) -> None:
+    path = make_wal_leftover(home, shm=shm)
+    assert values(taken(path, scratch, tmp_path)) == [0, 1, 2, 99]
+
+
+@pytest.mark.parametrize("shm", [False, True])
+def test_a_stopped_gateways_directory_stays_as_it_is(home: Path, scratch: Path, *, shm: bool) -> None:
+    path = make_wal_leftover(home, shm=shm)
+    before = snapshot(home)
+    with capturing(path, scratch):
+        pass
+    assert snapshot(home) == before
+
+
+def test_a_copy_stays_in_wal_mode(home: Path, scratch: Path, tmp_path: Path) -> None:
+    path = make_wal_leftover(home, shm=False)
+    assert taken(path, scratch, tmp_path).read_bytes()[18:20] == b"\x02\x02"
+
+
+def test_a_database_without_a_log_is_copied_byte_for_byte(home: Path, scratch: Path, tmp_path: Path) -> None:
+    path = home / "x.sqlite"
+    make(path, mode="wal")
+    assert taken(path, scratch, tmp_path).read_bytes() == path.read_bytes()
+
+
+def test_a_live_gateways_last_rows_are_taken(home: Path, scratch: Path, tmp_path: Path) -> None:
+    path = home / "x.sqlite"
+    make(path, mode="wal")
+    with another_process(path, "INSERT INTO t VALUES (99, '')", "BEGIN", "INSERT INTO t VALUES (100, '')"):
+        assert values(taken(path, scratch, tmp_path)) == [0, 1, 2, 99]
+
+
+def test_a_live_databases_copy_stays_in_wal_mode(home: Path, scratch: Path, tmp_path: Path) -> None:
+    path = home / "x.sqlite"
+    make(path, mode="wal")
+    with another_process(path, "INSERT INTO t VALUES (99, '')"):
+        assert taken(path, scratch, tmp_path).read_bytes()[18:20] == b"\x02\x02"
+
+
+def test_a_live_gateways_directory_stays_as_it_is(home: Path, scratch: Path) -> None:
+    path = home / "x.sqlite"
+    make(path, mode="wal")
+    with another_process(path, "INSERT INTO t VALUES (99, '')"):
+        before = snapshot(home)
+        with capturing(path, scratch):
+            pass
+        assert snapshot(home) == before
+
+
+def test_a_database_that_is_written_all_the_time_is_taken_consistent(home: Path, scratch: Path, tmp_path: Path) -> None:
+    path = home / "x.sqlite"
+    with connected(path) as connection:
+        connection.execute("PRAGMA journal_mode=wal")
+        connection.execute("CREATE TABLE t (a INTEGER)")
+        connection.execute("CREATE TABLE u (a INTEGER)")
+    stop = threading.Event()
+
+    def write() -> None:
+        with connected(path) as connection:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                connection.execute("BEGIN")
+                connection.execute("INSERT INTO t VALUES (?)", (number,))
+                connection.execute("INSERT INTO u VALUES (?)", (number,))
+                connection.execute("COMMIT")
+
+    # The writer forks off into a process of its own: locks don't stand between the threads of one.
+    child = os.fork()
+    if child == 0:
+        threading.Timer(20, stop.set).start()
+        write()
+        os._exit(0)
+    try:
+        time.sleep(0.2)
+        for _ in range(5):
+            copy = taken(path, scratch, tmp_path)
+            with connected(copy) as connection:
+                (pair,) = connection.execute("SELECT (SELECT max(a) FROM t), (SELECT max(a) FROM u)").fetchall()
+            assert pair[0] == pair[1]
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+
+
+def test_a_hot_journal_is_rolled_back_in_the_copy(home: Path, scratch: Path, tmp_path: Path) -> None:
+    path = home / "x.sqlite"
+    make(path, mode="delete", rows=2000)
+    before = values(path)
+    crash(path, "PRAGMA cache_size=1", "PRAGMA cache_spill=1", "BEGIN", "UPDATE t SET a = a + 5000, b = 'other'")
+    assert (home / "x.sqlite-journal").stat().st_size > 0
+    assert values(taken(path, scratch, tmp_path)) == before
+
+
+def test_a_hot_journal_stays_where_it_is(home: Path, scratch: Path) -> None:
+    path = home / "x.sqlite"
+    make(path, mode="delete", rows=2000)
+    crash(path, "PRAGMA cache_size=1", "PRAGMA cache_spill=1", "BEGIN", "UPDATE t SET a = a + 5000, b = 'other'")
+    before = snapshot(home)
+    with capturing(path, scratch):
+        pass
+    assert snapshot(home) == before
+
+
+def test_a_rollback_database_with_a_writer_in_a_transaction_is_taken(home: Path, scratch: Path, tmp_path: Path) -> None:
+    path = home / "x.sqlite"
+    make(path, mode="delete")
+    with another_process(path, "BEGIN IMMEDIATE", "INSERT INTO t VALUES (99, '')"):
+        assert values(taken(path, scratch, tmp_path)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("statements", [("BEGIN EXCLUSIVE",), ("PRAGMA locking_mode=EXCLUSIVE", "BEGIN IMMEDIATE")])
+def test_a_database_that_is_locked_exclusively_is_left_to_the_caller(
+    home: Path, scratch: Path, statements: tuple[str, ...]
+) -> None:
+    path = home / "x.sqlite"
+    make(path, mode="delete")
+    with another_process(path, *statements, "UPDATE t SET a = a + 1", "COMMIT", "BEGIN EXCLUSIVE"):
+        assert refusal(path, scratch, patience_s=0.1) == "another process keeps it locked"
+
+
+def test_a_database_in_exclusive_wal_mode_is_left_to_the_caller(home: Path, scratch: Path) -> None:
+    path = home / "x.sqlite"
+    make(path, mode="wal")
+    with another_process(path, "PRAGMA locking_mode=EXCLUSIVE", "INSERT INTO t VALUES (99, '')"):
+        assert refusal(path, scratch, patience_s=0.1) == "another process keeps it locked"
+
+
+def test_a_writer_waits_no_longer_than_the_copy_takes(home: Path, scratch: Path) -> None:
+    path = home / "x.sqlite"
+    make(path, mode="delete")
+    with capturing(path, scratch) as captured, connected(path) as connection:
+        assert captured.file is not None
+        connection.execute("INSERT INTO t VALUES (99, '')")
+    assert values(path) == [0, 1, 2, 99]
+
+
+def test_a_false_database_is_left_to_the_caller(home: Path, scratch: Path) -> None:
+    path = home / "x.sqlite"
+    path.write_bytes(b"SQLite format 3\0FAKE")
+    assert "file is not a database" in refusal(path, scratch)
+
+
+def test_a_damaged_database_is_left_to_the_caller(home: Path, scratch: Path) -> None:
+    path = home / "x.sqlite"
+    make(path, mode="delete", rows=5000)
+    content = bytearray(path.read_bytes())
+    content[8192:12288] = b"\xff" * 4096
+    path.write_bytes(content)
+    assert refusal(path, scratch).startswith("it is damaged: ")
+
+
+def test_a_truncated_database_is_left_to_the_caller(home: Path, scratch: Path) -> None:
+    path = home / "x.sqlite"
+    make(path, mode="delete", rows=5000)
+    os.truncate(path, path.stat().st_size // 2)
+    assert "malformed" in refusal(path, scratch)
+
+
+def test_constraints_with_octet_length_can_be_checked(home: Path, scratch: Path, tmp_path: Path) -> None:
+    path = home / "x.sqlite"
+    with connected(path) as connection:
+        connection.create_function("octet_length", 1, lambda value: len(str(value).encode()), deterministic=True)
+        connection.execute("CREATE TABLE t (a INTEGER, b TEXT CHECK (octet_length(b) = 2))")
+        connection.execute("INSERT INTO t VALUES (7, 'ä')")
+    taken(path, scratch, tmp_path)
+
+
+def test_a_database_with_unknown_functions_is_taken_unchecked(home: Path, scratch: Path) -> None:
+    path = home / "x.sqlite"
+    with connected(path) as connection:
+        connection.create_function("vec_length", 1, lambda _value: 2, deterministic=True)
+        connection.execute("CREATE TABLE t (a INTEGER, b TEXT AS (vec_length(a)) NOT NULL)")
+        connection.execute("INSERT INTO t VALUES (7)")
+    with capturing(path, scratch) as captured:
+        assert captured.file is not None
+        assert captured.detail == "it couldn't be checked: unknown function: vec_length()"
+
+
+def test_a_schema_from_a_newer_sqlite_is_taken_unchecked_with_its_log(home: Path, scratch: Path) -> None:
+    made = home.parent / "made.sqlite"
+    path = home / "x.sqlite"
+    make(made, mode="wal")
+    with connected(made) as connection:
+        connection.execute("PRAGMA writable_schema=1")
+        connection.execute("UPDATE sqlite_schema SET sql = sql || ' SHINY'")
+        for part in ("", "-wal"):
+            shutil.copy(f"{made}{part}", f"{path}{part}")
+    with capturing(path, scratch) as captured:
+        assert captured.file is not None
+        assert captured.detail is not None
+        assert captured.detail.startswith("it couldn't be checked: malformed database schema")
+        assert b"SHINY" in captured.file.read()
+
+
+@pytest.mark.parametrize("name", [b"a?b#c%20d.sqlite", b"\xff\xfe.sqlite", b"with space\n.sqlite"])
+def test_any_name_can_be_taken_live(home: Path, scratch: Path, tmp_path: Path, name: bytes) -> None:
+    directory = os.path.join(os.fsencode(home), b"dir?mode=rw#%41\xff")
+    os.mkdir(directory)
+    path = os.path.join(directory, name)
+    make(Path(os.fsdecode(path)), mode="wal")
+    with another_process(Path(os.fsdecode(path)), "INSERT INTO t VALUES (99, '')"):
+        assert values(taken(path, scratch, tmp_path)) == [0, 1, 2, 99]
+
+
+def test_a_live_database_whose_path_is_too_long_for_sqlite_is_taken(home: Path, scratch: Path, tmp_path: Path) -> None:
+    make(home / "x.sqlite", mode="wal")
+    with another_process(home / "x.sqlite", "INSERT INTO t VALUES (99, '')"):
+        deep = home.parent / "/".join(["d" * 200] * 3)
+        deep.parent.mkdir(parents=True)
+        home.rename(deep)
+        assert values(taken(deep / "x.sqlite", scratch, tmp_path)) == [0, 1, 2, 99]
+
+
+def test_a_path_that_leads_elsewhere_than_the_descriptor_is_not_opened(
+    home: Path, scratch: Path, tmp_path: Path
+) -> None:
+    make(home / "x.sqlite", mode="wal")
+    other = tmp_path / "other"
+    other.mkdir()
+    make(other / "x.sqlite", mode="wal", rows=1)
+    descriptor = os.open(home, os.O_RDONLY)
+    try:
+        with (
+            another_process(home / "x.sqlite", "INSERT INTO t VALUES (99, '')"),
+            databases.capture(descriptor, b"x.sqlite", os.fsencode(other), str(scratch)) as captured,
+        ):
+            assert captured.file is not None
+            kept = tmp_path / "kept.sqlite"
+            kept.write_bytes(captured.file.read())
+    finally:
+        os.close(descriptor)
+    assert values(kept) == [0, 1, 2, 99]
+
+
+def test_the_copy_is_private(home: Path, scratch: Path) -> None:
+    path = make_wal_leftover(home, shm=False)
+    old = os.umask(0)
+    try:
+        with capturing(path, scratch):
+            (directory,) = scratch.iterdir()
+            modes = [directory.stat().st_mode & 0o777, *(child.stat().st_mode & 0o777 for child in directory.iterdir())]
+    finally:
+        os.umask(old)
+    assert modes == [0o700, 0o600]
+
+
+def test_the_copy_is_gone_afterwards(home: Path, scratch: Path) -> None:
+    path = make_wal_leftover(home, shm=False)
+    with contextlib.suppress(ZeroDivisionError), capturing(path, scratch):
+        raise ZeroDivisionError
+    assert list(scratch.iterdir()) == []
+
+
+def test_row_ids_stay_as_they_are(home: Path, scratch: Path, tmp_path: Path) -> None:
+    path = home / "x.sqlite"
+    make(path, mode="wal", rows=10)
+    with another_process(path, "DELETE FROM t WHERE a < 5"):
+        copy = taken(path, scratch, tmp_path)
+    with connected(copy) as connection:
+        assert connection.execute("SELECT min(rowid) FROM t").fetchone() == (6,)
+
+
+def test_importing_the_library_leaves_sqlite_alone() -> None:
+    program = "import sys, ocbundle.databases, ocbundle.scan; sys.exit('sqlite3' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
