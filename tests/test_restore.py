@@ -1,0 +1,917 @@
+from __future__ import annotations
+
+import errno
+import getpass
+import itertools
+import os
+import pwd
+import shutil
+import stat
+import struct
+import subprocess
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ocbundle import publish, restore
+from ocbundle.errors import (
+    BundleError,
+    EntryMissing,
+    InvalidRequest,
+    LimitExceeded,
+    Malformed,
+    NoSpace,
+    TargetExists,
+    TargetFailure,
+)
+from ocbundle.model import Entry, Extent, Kind, Progress
+from ocbundle.paths import sort_key
+from ocbundle.restore import Owner, Place, Staging
+
+IS_ROOT = os.geteuid() == 0
+OTHER = 1500
+MTIME = 1_600_000_000_123_456_789
+needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root to give files away or to mount")
+
+
+class Tree:
+    """A bundle in memory: entries, and the content of files by path."""
+
+    def __init__(self, root: str = "default") -> None:
+        self.root = root
+        self.rows: list[Entry] = []
+        self.content: dict[bytes, list[bytes]] = {}
+
+    def add(self, path: bytes, kind: Kind, **fields: object) -> Tree:
+        values: dict[str, object] = {"mode": 0o700, "mtime_ns": MTIME, **fields}
+        self.rows.append(Entry(root=self.root, path=path, kind=kind, **values))  # type: ignore[arg-type]
+        return self
+
+    def directory(self, path: bytes = b"", mode: int = 0o700, **fields: object) -> Tree:
+        return self.add(path, Kind.DIRECTORY, mode=mode, **fields)
+
+    def file(self, path: bytes, data: bytes = b"data", mode: int = 0o600, **fields: object) -> Tree:
+        self.content[path] = [data] if data else []
+        extents = (Extent(0, 0, len(data)),) if data else ()
+        return self.add(path, Kind.FILE, mode=mode, **{"size": len(data), "extents": extents, **fields})
+
+    def symlink(self, path: bytes, target: bytes) -> Tree:
+        return self.add(path, Kind.SYMLINK, target=target)
+
+    def hardlink(self, path: bytes, target: bytes) -> Tree:
+        return self.add(path, Kind.HARDLINK, target=target)
+
+    def forged(self, path: bytes, like: bytes) -> Tree:
+        """The entry *like* under a path that the model would have refused."""
+        entry = self.resolve_path(like)
+        self.rows.remove(entry)
+        object.__setattr__(entry, "path", path)
+        self.rows.append(entry)
+        return self
+
+    def entries(self) -> Iterator[Entry]:
+        return iter(self.rows)
+
+    def read(self, entry: Entry) -> Iterator[bytes]:
+        return iter(self.content[entry.path])
+
+    def resolve_path(self, path: bytes) -> Entry:
+        return next(row for row in self.rows if row.path == path)
+
+    def resolve(self, entry: Entry) -> Entry:
+        return self.resolve_path(entry.target or b"")
+
+    def restore(
+        self,
+        destination: str | Path,
+        *,
+        owner: Owner | None = None,
+        select: restore.Select | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        before_publish: Callable[[], None] | None = None,
+    ) -> restore.Restored:
+        return restore.restore_tree(
+            str(destination),
+            self.entries,
+            self.read,
+            resolve=self.resolve,
+            owner=owner or Owner.self(),
+            select=select,
+            progress=progress,
+            before_publish=before_publish,
+        )
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(os.listdir(directory))
+
+
+def as_user(work: Callable[[], None]) -> None:
+    """Run *work* as somebody who isn't root."""
+    if not IS_ROOT:
+        work()
+        return
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(OTHER, OTHER, OTHER)
+            os.setresuid(OTHER, OTHER, OTHER)
+            work()
+        except BaseException:  # noqa: BLE001 - it goes to the parent, as text
+            os.write(writing, traceback.format_exc().encode()[-4000:])
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        problem = pipe.read().decode()
+    os.waitpid(child, 0)
+    assert not problem, problem
+
+
+@pytest.fixture
+def theirs() -> Iterator[Path]:
+    """A directory of somebody who isn't root; pytest's own can't be reached by others."""
+    where = Path(tempfile.mkdtemp())
+    if IS_ROOT:
+        os.chown(where, OTHER, OTHER)
+    yield where
+    subprocess.run(["chmod", "-R", "u+rwx", where], check=True)
+    shutil.rmtree(where)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    where = tmp_path / "small"
+    where.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", where], check=True)
+    yield where
+    subprocess.run(["umount", where], check=True)
+
+
+def gateway() -> Tree:
+    tree = Tree().directory(mode=0o755).file(b"a.json", b'{"a": 1}', mode=0o644).directory(b"dir", mode=0o750)
+    return tree.file(b"dir/b", b"", mode=0o400).symlink(b"dir/link", b"../a.json").hardlink(b"hard", b"a.json")
+
+
+# --- what arrives ----------------------------------------------------------------------------------------------------
+
+
+def test_a_tree_arrives_in_a_new_directory_with_modes_times_and_links(tmp_path: Path) -> None:
+    result = gateway().restore(tmp_path / "new")
+    root = tmp_path / "new" / "default"
+    assert (root / "a.json").read_bytes() == b'{"a": 1}'
+    assert stat.S_IMODE((root / "a.json").stat().st_mode) == 0o644
+    assert stat.S_IMODE((root / "dir" / "b").stat().st_mode) == 0o400
+    assert stat.S_IMODE((root / "dir").stat().st_mode) == 0o750
+    assert stat.S_IMODE(root.stat().st_mode) == 0o755
+    assert os.readlink(root / "dir" / "link") == "../a.json"
+    assert (root / "hard").samefile(root / "a.json")
+    for path in ("", "a.json", "dir", "dir/b", "dir/link"):
+        assert (root / path).lstat().st_mtime_ns == MTIME
+    assert result == restore.Restored(roots=(os.fsencode(root),), entries=6, size=8, warnings=())
+    assert names(tmp_path) == ["new"]
+
+
+def test_a_new_directory_is_private_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        gateway().restore(tmp_path / "new")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "new" / "default" / "dir").stat().st_mode) == 0o750
+
+
+def test_a_umask_that_forbids_everything_does_not_hinder_a_user(theirs: Path) -> None:
+    def work() -> None:
+        os.umask(0o777)
+        gateway().restore(theirs / "new")
+        assert stat.S_IMODE((theirs / "new" / "default" / "dir").stat().st_mode) == 0o750
+
+    as_user(work)
+
+
+def test_nothing_is_readable_by_others_while_it_is_staged(tmp_path: Path) -> None:
+    before = os.umask(0)
+    seen: list[int] = []
+    tree = Tree().directory(mode=0o777).directory(b"d", mode=0o777).file(b"d/secret", mode=0o666)
+
+    def read(_entry: Entry) -> Iterator[bytes]:
+        for directory, _, files in os.walk(tmp_path):
+            if directory != str(tmp_path):
+                seen.append(stat.S_IMODE(os.stat(directory).st_mode))
+            seen.extend(stat.S_IMODE(os.stat(os.path.join(directory, name)).st_mode) for name in files)
+        yield b"data"
+
+    try:
+        restore.restore_tree(str(tmp_path / "new"), tree.entries, read, resolve=tree.resolve, owner=Owner.self())
+    finally:
+        os.umask(before)
+    assert sorted(seen) == [0o600, 0o700, 0o700, 0o700]
+
+
+def test_a_root_arrives_in_a_directory_that_has_other_things(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    gateway().restore(tmp_path)
+    assert names(tmp_path) == ["default", "other"]
+
+
+def test_a_destination_may_be_a_link_to_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    gateway().restore(tmp_path / "link")
+    assert names(tmp_path / "real") == ["default"]
+    assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize("spelling", ["new", "new/", "./new", "."])
+def test_a_relative_destination_is_below_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    gateway().restore(spelling)
+    assert (tmp_path / spelling / "default" / "a.json").exists()
+
+
+def test_a_root_that_is_a_file_arrives(tmp_path: Path) -> None:
+    Tree("settings").file(b"", b"{}").restore(tmp_path)
+    assert (tmp_path / "settings").read_bytes() == b"{}"
+
+
+def test_several_roots_arrive_side_by_side(tmp_path: Path) -> None:
+    one, two = gateway(), Tree("second").directory().file(b"f", b"2")
+    result = restore.restore_tree(
+        str(tmp_path / "new"),
+        lambda: iter(one.rows + two.rows),
+        lambda entry: (one if entry.root == "default" else two).read(entry),
+        resolve=one.resolve,
+        owner=Owner.self(),
+    )
+    assert names(tmp_path / "new") == ["default", "second"]
+    assert (tmp_path / "new" / "second" / "f").read_bytes() == b"2"
+    assert result.entries == 8
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o500, 0o300])
+def test_directories_without_rights_arrive_for_a_user(theirs: Path, mode: int) -> None:
+    tree = Tree().directory(mode=mode).directory(b"d", mode=mode).file(b"d/f", mode=0).symlink(b"d/l", b"f")
+    tree.hardlink(b"h", b"d/f")
+
+    def work() -> None:
+        tree.restore(theirs / "new")
+        tree.restore(theirs)
+
+    as_user(work)
+    for root in (theirs / "new" / "default", theirs / "default"):
+        if IS_ROOT:
+            assert stat.S_IMODE((root / "d").stat().st_mode) == mode
+            assert (root / "h").samefile(root / "d" / "f")
+        assert stat.S_IMODE(root.stat().st_mode) == mode
+
+
+def test_names_with_control_characters_and_bytes_outside_utf8_arrive_as_they_are(tmp_path: Path) -> None:
+    name = b"a\n\x1b[31m\xff\\C:x"
+    Tree().directory().file(name).restore(tmp_path)
+    assert os.listdir(os.fsencode(tmp_path / "default")) == [name]
+
+
+def test_a_time_before_1970_arrives(tmp_path: Path) -> None:
+    Tree().directory().file(b"f", mtime_ns=-1_500_000_000).restore(tmp_path)
+    assert (tmp_path / "default" / "f").stat().st_mtime_ns == -1_500_000_000
+
+
+def test_holes_arrive_as_holes(tmp_path: Path) -> None:
+    hole = 8 << 20
+    tree = Tree().directory()
+    tree.file(b"f", b"", size=hole * 2 + 3, extents=(Extent(None, 0, hole), Extent(0, 0, 3), Extent(None, 0, hole)))
+    tree.content[b"f"] = [bytes(hole), b"abc", bytes(hole)]
+    tree.restore(tmp_path)
+    status = (tmp_path / "default" / "f").stat()
+    assert status.st_size == hole * 2 + 3
+    assert status.st_blocks * 512 < hole
+    with (tmp_path / "default" / "f").open("rb") as file:
+        file.seek(hole)
+        assert file.read(4) == b"abc\0"
+
+
+def test_extended_attributes_arrive_or_are_counted(tmp_path: Path) -> None:
+    tree = Tree().directory(xattrs=((b"user.d", b"1"),)).file(b"f", mode=0o400, xattrs=((b"user.f", b"\0\xff"),))
+    result = tree.restore(tmp_path)
+    names_found = [name for path in ("", "f") for name in os.listxattr(tmp_path / "default" / path)]
+    kept = [name for name in names_found if name.startswith("user.")]
+    lost = 2 - len(kept)
+    assert result.warnings == ((f"{lost} extended attributes couldn't be set",) if lost else ())
+
+
+@needs_root
+def test_extended_attributes_that_the_file_system_refuses_are_one_warning(tmp_path: Path) -> None:
+    tree = Tree().directory().file(b"f", xattrs=((b"user." + b"n" * 251, b"1"), (b"user.x", bytes(1 << 17))))
+    result = tree.restore(tmp_path)
+    assert result.warnings == ("2 extended attributes couldn't be set",)
+
+
+def test_progress_ends_at_the_totals(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    gateway().restore(tmp_path / "new", progress=seen.append)
+    assert seen[-1] == Progress(stage="unpack", size=8, total_size=8, entries=6, total_entries=6)
+    assert all(a.size <= b.size for a, b in itertools.pairwise(seen))
+
+
+# --- owners and special bits -----------------------------------------------------------------------------------------
+
+
+def test_special_bits_are_left_out_and_counted(tmp_path: Path) -> None:
+    result = Tree().directory(mode=0o2755).file(b"f", mode=0o4755).file(b"g").restore(tmp_path)
+    assert stat.S_IMODE((tmp_path / "default" / "f").stat().st_mode) == 0o755
+    assert result.warnings == ("setuid, setgid or sticky bits left out of 2 entries",)
+
+
+@needs_root
+def test_numeric_owners_come_with_special_bits(tmp_path: Path) -> None:
+    tree = Tree().directory(uid=OTHER, gid=77, mode=0o2755).file(b"f", uid=OTHER, gid=78, mode=0o4755)
+    tree.add(b"l", Kind.SYMLINK, target=b"f", uid=OTHER, gid=79)
+    assert tree.restore(tmp_path, owner=Owner.numeric()).warnings == ()
+    root = tmp_path / "default"
+    assert (root.stat().st_uid, root.stat().st_gid, stat.S_IMODE(root.stat().st_mode)) == (OTHER, 77, 0o2755)
+    assert ((root / "f").stat().st_gid, stat.S_IMODE((root / "f").stat().st_mode)) == (78, 0o4755)
+    assert (root / "l").lstat().st_gid == 79
+
+
+@needs_root
+def test_files_restored_by_root_belong_to_root_by_default(tmp_path: Path) -> None:
+    Tree().directory(uid=OTHER, gid=OTHER).file(b"f", uid=OTHER, gid=OTHER).restore(tmp_path)
+    assert (tmp_path / "default" / "f").stat().st_uid == 0
+
+
+@needs_root
+def test_root_gives_everything_to_a_named_user(tmp_path: Path) -> None:
+    record = pwd.getpwnam("nobody")
+    gateway().restore(tmp_path / "new", owner=Owner.user("nobody"))
+    for path in (".", "default", "default/a.json", "default/dir/link"):
+        status = (tmp_path / "new" / path).lstat()
+        assert (status.st_uid, status.st_gid) == (record.pw_uid, record.pw_gid)
+
+
+def test_a_user_may_name_themselves(tmp_path: Path) -> None:
+    owner = Owner.user(getpass.getuser())
+    gateway().restore(tmp_path, owner=owner)
+    assert (tmp_path / "default").stat().st_uid == owner.uid
+
+
+def test_an_unknown_user_is_an_invalid_request() -> None:
+    with pytest.raises(InvalidRequest, match="no user"):
+        Owner.user("no-such-user")
+
+
+def test_a_user_cannot_give_files_to_another() -> None:
+    def work() -> None:
+        with pytest.raises(InvalidRequest) as caught:
+            Owner.user("root")
+        assert caught.value.hint == "run this as root, or as root"
+
+    as_user(work)
+
+
+def test_a_user_cannot_restore_another_owner_and_nothing_is_written(theirs: Path) -> None:
+    def work() -> None:
+        tree = Tree().directory(uid=os.getuid(), gid=os.getgid()).file(b"f", uid=4242, gid=os.getgid())
+        with pytest.raises(TargetFailure, match="4242"):
+            tree.restore(theirs / "new", owner=Owner.numeric())
+        assert names(theirs) == []
+
+    as_user(work)
+
+
+def test_a_user_can_restore_their_own_number(theirs: Path) -> None:
+    def work() -> None:
+        tree = Tree().directory(uid=os.getuid(), gid=os.getgid()).file(b"f", uid=os.getuid(), gid=os.getgid())
+        tree.restore(theirs / "new", owner=Owner.numeric())
+
+    as_user(work)
+    assert names(theirs / "new" / "default") == ["f"] if IS_ROOT else True
+
+
+def test_the_number_that_means_leave_it_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TargetFailure, match="no owner"):
+        Tree().directory(uid=0xFFFFFFFF).restore(tmp_path / "new", owner=Owner.numeric())
+
+
+@needs_root
+def test_a_setgid_destination_does_not_give_files_its_group(tmp_path: Path) -> None:
+    os.chown(tmp_path, 0, 77)
+    tmp_path.chmod(0o2777)
+    gateway().restore(tmp_path)
+    status = (tmp_path / "default" / "a.json").stat()
+    assert status.st_gid == os.getegid()
+    assert not (tmp_path / "default" / "dir").stat().st_mode & stat.S_ISGID
+
+
+@needs_root
+def test_an_inherited_default_acl_opens_nothing(small: Path) -> None:
+    # Version 2, then (tag, rights, id): owner rwx, user 1500 rwx, group -, mask rwx, others -.
+    rows = [(1, 7, 0xFFFFFFFF), (2, 7, OTHER), (4, 0, 0xFFFFFFFF), (0x10, 7, 0xFFFFFFFF), (0x20, 0, 0xFFFFFFFF)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *row) for row in rows)
+    to = small / "to"
+    to.mkdir()
+    os.setxattr(to, "system.posix_acl_default", acl)
+    Tree().directory(mode=0o770).file(b"f", mode=0o660).restore(to)
+    Tree().directory(mode=0o770).file(b"f", mode=0o660).restore(to / "new")
+    for path in ("default", "default/f", "new", "new/default", "new/default/f"):
+        assert os.listxattr(to / path) == []
+
+
+# --- whole or not at all ---------------------------------------------------------------------------------------------
+
+
+def test_a_root_that_exists_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "default").mkdir()
+    tree = gateway()
+    tree.content.clear()
+    with pytest.raises(TargetExists) as caught:
+        tree.restore(tmp_path)
+    assert caught.value.path == str(tmp_path / "default")
+    assert names(tmp_path) == ["default"]
+
+
+def test_a_dangling_link_with_the_name_of_a_root_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "default").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(TargetExists):
+        gateway().restore(tmp_path)
+    assert names(tmp_path) == ["default"]
+
+
+def test_a_link_planted_while_staging_is_not_followed_or_replaced(tmp_path: Path) -> None:
+    (tmp_path / "victim").mkdir()
+
+    def plant() -> None:
+        (tmp_path / "to" / "default").symlink_to(tmp_path / "victim")
+
+    (tmp_path / "to").mkdir()
+    with pytest.raises(TargetExists):
+        gateway().restore(tmp_path / "to", before_publish=plant)
+    assert names(tmp_path / "victim") == []
+    assert names(tmp_path / "to") == ["default"]
+
+
+def test_a_new_directory_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    with pytest.raises(TargetExists):
+        gateway().restore(tmp_path / "new", before_publish=(tmp_path / "new").mkdir)
+    assert names(tmp_path) == ["new"]
+    assert names(tmp_path / "new") == []
+
+
+def test_a_destination_that_is_swapped_meanwhile_redirects_nothing(tmp_path: Path) -> None:
+    to, moved, victim = tmp_path / "to", tmp_path / "moved", tmp_path / "victim"
+    to.mkdir()
+    victim.mkdir()
+
+    def swap() -> None:
+        to.rename(moved)
+        to.symlink_to(victim)
+
+    gateway().restore(to, before_publish=swap)
+    assert names(victim) == []
+    assert names(moved) == ["default"]
+
+
+def test_a_staging_directory_that_is_replaced_is_not_published_and_its_replacement_stays(tmp_path: Path) -> None:
+    def swap() -> None:
+        (staging,) = tmp_path.glob(".openclaw.*.staging")
+        staging.rename(tmp_path / "stolen")
+        staging.mkdir()
+        (staging / "precious").touch()
+
+    with pytest.raises(TargetFailure, match="another process") as caught:
+        gateway().restore(tmp_path / "new", before_publish=swap)
+    (staging,) = tmp_path.glob(".openclaw.*.staging")
+    assert names(staging) == ["precious"]
+    assert names(tmp_path / "stolen") == []
+    assert str(staging) in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, OSError])
+@pytest.mark.parametrize("exists", [False, True])
+def test_an_error_of_the_content_passes_through_and_leaves_nothing(
+    tmp_path: Path, error: type[BaseException], *, exists: bool
+) -> None:
+    to = tmp_path / "to"
+    if exists:
+        to.mkdir()
+    tree = gateway()
+
+    def read(_entry: Entry) -> Iterator[bytes]:
+        yield b'{"a"'
+        raise error
+
+    with pytest.raises(error):
+        restore.restore_tree(str(to), tree.entries, read, resolve=tree.resolve, owner=Owner.self())
+    assert names(tmp_path) == (["to"] if exists else [])
+    assert not exists or names(to) == []
+
+
+def test_nothing_is_published_when_the_last_check_fails(tmp_path: Path) -> None:
+    def refuse() -> None:
+        assert names(tmp_path) != []
+        raise Malformed("forged")
+
+    with pytest.raises(Malformed, match="forged"):
+        gateway().restore(tmp_path / "new", before_publish=refuse)
+    assert names(tmp_path) == []
+
+
+def test_roots_already_renamed_are_taken_back_when_a_later_one_fails(tmp_path: Path) -> None:
+    one, two = gateway(), Tree("second").directory()
+    with pytest.raises(TargetExists):
+        restore.restore_tree(
+            str(tmp_path),
+            lambda: iter(one.rows + two.rows),
+            one.read,
+            resolve=one.resolve,
+            owner=Owner.self(),
+            before_publish=(tmp_path / "second").mkdir,
+        )
+    assert names(tmp_path) == ["second"]
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_failing_sync_takes_everything_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, exists: bool) -> None:
+    def fail(_fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(publish, "sync_directory", fail)
+    with pytest.raises(TargetFailure, match="input/output"):
+        gateway().restore(tmp_path if exists else tmp_path / "new")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling", "missing parent"])
+def test_a_destination_that_can_be_no_directory_is_a_failure(tmp_path: Path, kind: str) -> None:
+    if kind == "file":
+        (tmp_path / "to").touch()
+    elif kind == "dangling":
+        (tmp_path / "to").symlink_to("nowhere")
+    to = tmp_path / "to" / "below" if kind == "missing parent" else tmp_path / "to"
+    with pytest.raises(TargetFailure, match="can't open the directory"):
+        gateway().restore(to)
+
+
+def test_a_destination_that_a_user_may_not_write_to_is_a_failure_with_a_hint(theirs: Path) -> None:
+    theirs.chmod(0o555)
+
+    def work() -> None:
+        with pytest.raises(TargetFailure, match="permission denied") as caught:
+            gateway().restore(theirs / "new")
+        assert caught.value.hint == "choose a place that this user may write to"
+
+    as_user(work)
+
+
+def test_read_only_directories_are_removed_again_after_a_failure(theirs: Path) -> None:
+    tree = Tree().directory(mode=0o500).directory(b"d", mode=0).file(b"d/f", mode=0)
+
+    def refuse() -> None:
+        raise Malformed("forged")
+
+    def work() -> None:
+        with pytest.raises(Malformed):
+            tree.restore(theirs / "new", before_publish=refuse)
+        assert names(theirs) == []
+
+    as_user(work)
+
+
+def test_a_staging_directory_that_a_killed_run_left_is_named_and_kept(tmp_path: Path) -> None:
+    left = tmp_path / ".openclaw.0123456789abcdef.staging"
+    left.mkdir()
+    result = gateway().restore(tmp_path / "new")
+    assert result.warnings == (f"left behind by a run that was killed: {left}",)
+    assert left.exists()
+
+
+# --- room ------------------------------------------------------------------------------------------------------------
+
+
+@needs_root
+def test_too_little_room_is_found_before_anything_is_written(small: Path) -> None:
+    with pytest.raises(NoSpace, match="MiB needed") as caught:
+        Tree().directory().file(b"f", bytes(2 << 20)).restore(small / "new")
+    assert str(small) in caught.value.message
+    assert names(small) == []
+
+
+@needs_root
+def test_many_small_entries_are_counted_as_room_too(small: Path) -> None:
+    tree = Tree().directory()
+    for number in range(300):
+        tree.file(b"%03d" % number, b"x")
+    with pytest.raises(NoSpace, match="MiB needed"):
+        tree.restore(small)
+
+
+@needs_root
+def test_a_file_system_that_fills_up_half_way_is_left_as_it_was(small: Path) -> None:
+    tree = Tree().directory().file(b"f", bytes(600 << 10))
+
+    def read(entry: Entry) -> Iterator[bytes]:
+        (small / "somebody-elses").write_bytes(bytes(700 << 10))
+        return tree.read(entry)
+
+    with pytest.raises(NoSpace) as caught:
+        restore.restore_tree(str(small / "new"), tree.entries, read, resolve=tree.resolve, owner=Owner.self())
+    assert caught.value.path == "default/f"
+    assert names(small) == ["somebody-elses"]
+
+
+@needs_root
+def test_holes_need_no_room(small: Path) -> None:
+    tree = Tree().directory().file(b"f", b"", size=1 << 30, extents=(Extent(None, 0, 1 << 30),))
+    tree.content[b"f"] = [bytes(1 << 20)] * 1024
+    tree.restore(small)
+    assert (small / "default" / "f").stat().st_size == 1 << 30
+
+
+# --- a part of the tree ----------------------------------------------------------------------------------------------
+
+
+def below(*wanted: bytes) -> restore.Select:
+    return lambda entry: any(entry.path == path or entry.path.startswith(path + b"/") for path in wanted)
+
+
+def nested() -> Tree:
+    tree = Tree().directory(mode=0o755).directory(b"a", mode=0o711).directory(b"a/b").file(b"a/b/f", b"wanted")
+    tree.file(b"a/g").directory(b"c").file(b"c/h").symlink(b"c/l", b"h")
+    return tree.hardlink(b"c/m", b"a/b/f").hardlink(b"c/n", b"c/h")
+
+
+def test_only_what_is_wanted_arrives_with_its_parents_and_their_modes(tmp_path: Path) -> None:
+    result = nested().restore(tmp_path, select=below(b"a/b/f"))
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == [
+        "default",
+        "default/a",
+        "default/a/b",
+        "default/a/b/f",
+    ]
+    assert stat.S_IMODE((tmp_path / "default" / "a").stat().st_mode) == 0o711
+    assert (tmp_path / "default").stat().st_mtime_ns == MTIME
+    assert result.entries == 1
+
+
+def test_a_link_alone_arrives_with_its_parents(tmp_path: Path) -> None:
+    nested().restore(tmp_path, select=below(b"c/l"))
+    assert names(tmp_path / "default") == ["c"]
+    assert names(tmp_path / "default" / "c") == ["l"]
+
+
+def test_a_hard_link_whose_target_is_not_wanted_arrives_with_the_content(tmp_path: Path) -> None:
+    nested().restore(tmp_path, select=below(b"c"))
+    root = tmp_path / "default"
+    assert (root / "c" / "m").read_bytes() == b"wanted"
+    assert (root / "c" / "n").samefile(root / "c" / "h")
+    assert names(root) == ["c"]
+
+
+def test_nothing_wanted_is_an_error_and_creates_nothing(tmp_path: Path) -> None:
+    with pytest.raises(EntryMissing):
+        nested().restore(tmp_path / "new", select=below(b"nowhere"))
+    assert names(tmp_path) == []
+
+
+# --- hostile entries -------------------------------------------------------------------------------------------------
+
+
+def refused(tree: Tree, to: Path) -> BundleError:
+    """The error; nothing may be left, and nothing beside the destination may be touched."""
+    before = names(to.parent)
+    with pytest.raises(BundleError) as caught:
+        tree.restore(to)
+    assert names(to.parent) == before
+    return caught.value
+
+
+@pytest.mark.rule("R-9.8")
+def test_a_file_through_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "victim").mkdir()
+    tree = Tree().directory().symlink(b"a", os.fsencode(tmp_path / "victim")).file(b"a/f")
+    error = refused(tree, tmp_path / "new")
+    assert isinstance(error, Malformed)
+    assert error.rule == "R-9.8"
+    assert names(tmp_path / "victim") == []
+
+
+@pytest.mark.rule("R-9.8")
+@pytest.mark.parametrize(
+    "tree",
+    [
+        Tree().directory().file(b"a").file(b"a/f"),
+        Tree().directory().file(b"a/f"),
+        Tree().file(b"f"),
+        Tree().file(b"").file(b"f"),
+        Tree().directory().directory(b"a").directory(b"b").file(b"a/f"),
+        Tree().directory().file(b"0").directory(b"a").hardlink(b"a/b", b"0").file(b"a/b/f"),
+        Tree().symlink(b"", b"/"),
+    ],
+    ids=["through a file", "no parent", "no root", "below a file", "parent left", "below a link", "root is a link"],
+)
+def test_an_entry_without_a_directory_above_it_is_refused(tmp_path: Path, tree: Tree) -> None:
+    error = refused(tree, tmp_path / "new")
+    assert isinstance(error, Malformed)
+
+
+@pytest.mark.parametrize("path", [b"../f", b"/f", b"/etc/f", b"a/../../f", b"./f", b"a//f", b"..", b"f\0"])
+def test_a_path_that_leads_out_is_refused_even_if_the_model_let_it_through(tmp_path: Path, path: bytes) -> None:
+    tree = Tree().directory().directory(b"a").file(b"f")
+    tree.content[path] = tree.content[b"f"]
+    error = refused(tree.forged(path, b"f"), tmp_path / "new")
+    assert error.rule == "R-9.7"
+
+
+@pytest.mark.parametrize("target", [b"../victim", b"/etc/passwd", b"d/../../victim", b""])
+def test_a_hard_link_that_leads_out_is_refused_even_if_the_model_let_it_through(tmp_path: Path, target: bytes) -> None:
+    (tmp_path / "victim").write_text("secret")
+    tree = Tree().directory().directory(b"d").file(b"f").hardlink(b"h", b"f")
+    object.__setattr__(tree.rows[-1], "target", target)
+    assert isinstance(refused(tree, tmp_path / "new"), Malformed)
+    assert (tmp_path / "victim").stat().st_nlink == 1
+
+
+@pytest.mark.rule("R-9.12")
+@pytest.mark.parametrize("target", [b"d", b"l"])
+def test_a_hard_link_to_something_else_than_a_file_is_refused(tmp_path: Path, target: bytes) -> None:
+    tree = Tree().directory().directory(b"d").symlink(b"l", b"x").hardlink(b"z", target)
+    error = refused(tree, tmp_path / "new")
+    assert error.rule == "R-9.12"
+
+
+@pytest.mark.parametrize("root", ["..", "a/b", "", "."])
+def test_a_root_name_that_leads_out_is_refused(tmp_path: Path, root: str) -> None:
+    error = refused(Tree(root).directory().file(b"f"), tmp_path / "new")
+    assert error.rule == "R-9.4"
+
+
+@pytest.mark.parametrize("to", ["new", "."])
+def test_two_entries_with_one_name_are_refused(tmp_path: Path, to: str) -> None:
+    # What a file system that folds case makes of two names.
+    error = refused(Tree().directory().file(b"A").file(b"A"), tmp_path / to)
+    assert "can't tell" in error.message
+    assert error.path == "default/A"
+
+
+@pytest.mark.parametrize("chunks", [[b"dat"], [b"data", b"x"], [b"data!"], []])
+def test_content_of_another_length_is_refused(tmp_path: Path, chunks: list[bytes]) -> None:
+    tree = Tree().directory().file(b"f")
+    tree.content[b"f"] = chunks
+    assert refused(tree, tmp_path / "new").rule == "R-9.10"
+
+
+def test_an_attribute_outside_of_user_is_refused(tmp_path: Path) -> None:
+    tree = Tree().directory().file(b"f", xattrs=((b"security.capability", b"x"),))
+    assert isinstance(refused(tree, tmp_path / "new"), Malformed)
+
+
+def test_a_path_beyond_the_limit_is_refused(tmp_path: Path) -> None:
+    tree = Tree().directory().file(b"f")
+    assert isinstance(refused(tree.forged(b"n" * 256, b"f"), tmp_path / "new"), LimitExceeded)
+
+
+def test_links_that_point_out_are_restored_as_they_are_with_one_warning(tmp_path: Path) -> None:
+    tree = Tree().directory().symlink(b"abs", b"/etc/passwd").directory(b"d").symlink(b"d/in", b"../x")
+    result = tree.symlink(b"d/out", b"../../x").restore(tmp_path)
+    assert result.warnings == ("2 symbolic links point out of their tree, such as default/abs -> /etc/passwd",)
+    assert os.readlink(tmp_path / "default" / "d" / "out") == "../../x"
+
+
+def test_the_deepest_tree_is_restored_and_removed_again(tmp_path: Path) -> None:
+    tree = Tree().directory()
+    for depth in range(1, 256):
+        tree.directory(b"/".join([b"d"] * depth))
+    tree.restore(tmp_path / "new")
+
+    def refuse() -> None:
+        raise Malformed("forged")
+
+    with pytest.raises(Malformed, match="forged"):
+        tree.restore(tmp_path / "again", before_publish=refuse)
+    assert names(tmp_path) == ["new"]
+
+
+def test_a_file_system_without_hard_links_gets_copies_and_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object, **_options: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    result = gateway().restore(tmp_path)
+    assert (tmp_path / "default" / "hard").read_bytes() == b'{"a": 1}'
+    assert result.warnings == ("1 hard links became copies: the file system has none",)
+
+
+# --- staging by hand -------------------------------------------------------------------------------------------------
+
+
+def test_roots_are_staged_beside_their_own_destinations_and_can_be_changed_before_the_end(tmp_path: Path) -> None:
+    home, srv = tmp_path / "home", tmp_path / "srv"
+    home.mkdir()
+    srv.mkdir()
+    one, two = gateway(), Tree("ws").directory(mode=0o500).file(b"f", b"old")
+    with (
+        Place.open(str(home)) as at_home,
+        Place.open(str(srv)) as at_srv,
+        Staging({"default": at_home, "ws": at_srv}, owner=Owner.self()) as staging,
+    ):
+        staging.fill(
+            lambda: iter(one.rows + two.rows),
+            lambda entry: (one if entry.root == "default" else two).read(entry),
+            resolve=one.resolve,
+        )
+        staged = Path(os.fsdecode(staging.path("ws")))
+        assert staged.parent.parent == srv
+        assert os.listdir(staging.directory("ws")) == ["ws"]
+        (staged / "f").write_bytes(b"rewritten")
+        staging.finish()
+        staging.publish({"default": b".openclaw", "ws": b"work"})
+    assert names(home) == [".openclaw"]
+    assert (srv / "work" / "f").read_bytes() == b"rewritten"
+    assert (srv / "work").stat().st_mtime_ns == MTIME
+
+
+def test_a_staged_root_can_be_exchanged_with_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / ".openclaw" / "old").mkdir(parents=True)
+    tree = gateway()
+    with Place.open(str(tmp_path)) as place, Staging({"default": place}, owner=Owner.self()) as staging:
+        staging.fill(tree.entries, tree.read, resolve=tree.resolve)
+        staging.finish()
+        publish.exchange(staging.directory("default"), b"default", place.fd, b".openclaw")
+        publish.rename_noreplace(staging.directory("default"), b"default", place.fd, b".openclaw.old")
+    assert names(tmp_path) == [".openclaw", ".openclaw.old"]
+    assert "a.json" in names(tmp_path / ".openclaw")
+    assert names(tmp_path / ".openclaw.old") == ["old"]
+
+
+def test_roots_without_a_place_are_passed_over(tmp_path: Path) -> None:
+    one, two = gateway(), Tree("ws").directory().file(b"f")
+    with Place.open(str(tmp_path)) as place, Staging({"ws": place}, owner=Owner.self()) as staging:
+        staging.fill(lambda: iter(one.rows + two.rows), two.read, resolve=one.resolve)
+        staging.finish()
+        staging.publish({"ws": b"ws"})
+    assert names(tmp_path) == ["ws"]
+
+
+def test_leaving_a_staging_removes_it(tmp_path: Path) -> None:
+    with Place.open(str(tmp_path)) as place, Staging({"default": place}, owner=Owner.self()):
+        assert len(names(tmp_path)) == 1
+        assert publish.leftovers(str(tmp_path)) == []
+    assert names(tmp_path) == []
+
+
+# --- any tree --------------------------------------------------------------------------------------------------------
+
+component = st.binary(min_size=1, max_size=6).filter(lambda b: b not in {b".", b".."} and not set(b) & {0, 47})
+leaf = st.tuples(st.just("file"), st.binary(max_size=40), st.integers(0, 0o777)) | st.tuples(
+    st.just("link"), st.binary(min_size=1, max_size=20).filter(lambda b: 0 not in b), st.just(0)
+)
+level = st.dictionaries(component, leaf, max_size=4)
+any_tree = st.recursive(level, lambda inner: st.dictionaries(component, leaf | inner, max_size=4), max_leaves=12)
+
+
+def grow(tree: Tree, path: bytes, node: object, mode: int) -> None:
+    if isinstance(node, dict):
+        tree.directory(path, mode=mode)
+        for name in sorted(node):
+            grow(tree, path + b"/" + name if path else name, node[name], mode)
+        return
+    assert isinstance(node, tuple)
+    kind, value, bits = node
+    if kind == "file":
+        tree.file(path, value, mode=bits)
+    else:
+        tree.symlink(path, value)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(node=any_tree, mode=st.sampled_from([0o700, 0o755, 0o500, 0o000]))
+def test_any_tree_arrives_as_it_was(node: object, mode: int) -> None:
+    tree = Tree()
+    grow(tree, b"", node, mode)
+    tree.rows.sort(key=lambda entry: sort_key(entry.path))
+    with tempfile.TemporaryDirectory() as directory:
+        tree.restore(directory)
+        root = os.path.join(os.fsencode(directory), b"default")
+        for entry in tree.rows:
+            path = os.path.join(root, entry.path) if entry.path else root
+            status = os.lstat(path)
+            assert status.st_mtime_ns == MTIME
+            if entry.kind is Kind.SYMLINK:
+                assert os.readlink(path) == entry.target
+                continue
+            assert stat.S_IMODE(status.st_mode) == entry.mode
+            if entry.kind is Kind.FILE and IS_ROOT:
+                with open(path, "rb") as file:
+                    assert file.read() == b"".join(tree.content[entry.path])
