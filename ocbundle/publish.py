@@ -13,6 +13,7 @@ import fcntl
 import os
 import re
 import secrets
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from ocbundle.paths import display
 STAGING: Final = b".openclaw.%s.staging"
 """The name of a staging directory; no profile's directory can be called so."""
 
-_LEFTOVER: Final = re.compile(rb"\.(?P<base>.+)\.[0-9a-f]{16}\.(?P<what>partial|staging)", re.DOTALL)
+_LEFTOVER: Final = re.compile(rb"\.(?P<base>.+)\.[0-9a-f]{16}\.(?P<what>partial|staging|scratch)", re.DOTALL)
 _LONGEST_BASE: Final = 200  # with what stands around it, a temporary's name stays under 255 bytes
 _NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _NO_FLAGS: Final = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
@@ -210,9 +211,31 @@ def leftovers(directory: str | bytes, base: str | bytes | None = None) -> list[b
     return []
 
 
+@contextlib.contextmanager
+def private_directory(parent: str | bytes) -> Iterator[bytes]:
+    """A new directory below *parent*, 0700, for plaintext that must not outlive the ``with`` block.
+
+    Raises:
+        TargetFailure: *parent* can't be written to, or the directory can't be removed.
+    """
+    path = os.path.join(os.fsencode(parent), b".ocbundle.%s.scratch" % secrets.token_hex(8).encode())
+    try:
+        os.mkdir(path, 0o700)
+        os.chmod(path, 0o700)
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise failure(error, path, "create a private directory") from error
+    try:
+        lock(fd)
+        yield path
+    finally:
+        os.close(fd)
+        shutil.rmtree(path)
+
+
 def _is_wanted(match: re.Match[bytes], base: bytes | None) -> bool:
-    if match["what"] == b"staging":
-        return base is None and match["base"] == b"openclaw"
+    if match["what"] != b"partial":
+        return base is None and match["base"] in {b"openclaw", b"ocbundle"}
     return base in {None, match["base"]}
 
 

@@ -93,7 +93,7 @@ class Container:
             if advance:
                 advance(wire.HEADER_LENGTH + section.body_length, 0)
 
-    def keys(self) -> list[bytes]:
+    def key_bodies(self) -> list[bytes]:
         """The bodies of the KEYS sections."""
         return [self.body(section) for section in self.frame.of_type(wire.KEYS)]
 

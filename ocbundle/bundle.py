@@ -1,0 +1,414 @@
+"""The verbs ``verify`` and ``unpack``, and :class:`Bundle` to look into one: wiring, and no logic of its own.
+
+None of them prints, prompts or reads the environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+from ocbundle import limits, restore, sealing, wire
+from ocbundle.errors import EntryMissing, InvalidRequest, KeyRequired, UnexpectedContent
+from ocbundle.model import (
+    Entry,
+    Kind,
+    Level,
+    Manifest,
+    Progress,
+    ProgressCallback,
+    Skipped,
+    UnpackReport,
+    VerifyReport,
+)
+from ocbundle.paths import display
+from ocbundle.reader import Container, Reader
+from ocbundle.sealing import Identity
+
+Readable = str | bytes | os.PathLike[str] | BinaryIO
+IdentityLike = str | os.PathLike[str] | Identity
+
+_SPOOL_CHUNK: Final = limits.MIB
+_PROGRESS_INTERVAL_S: Final = 0.05
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleInfo:
+    """What anyone can tell of a bundle, without a key."""
+
+    read_version: int
+    write_version: int
+    bundle_id: str
+    size: int
+    digest: str
+    sections: tuple[wire.Section, ...]
+    recipients: tuple[str, ...]
+    """Types of the stanzas that wrap the bundle key, such as ``X25519`` or ``scrypt``."""
+
+
+class Bundle:
+    """A bundle to look into. A context manager.
+
+    Without a key only :attr:`info` and :meth:`check` work; the rest raises :class:`KeyRequired`.
+    """
+
+    def __init__(self, container: Container, reader: Reader | None, close: Callable[[], None]) -> None:
+        self._container = container
+        self._reader = reader
+        self._close = close
+
+    @classmethod
+    def open(
+        cls,
+        source: Readable,
+        *,
+        identities: Iterable[IdentityLike] = (),
+        passphrase: str | None = None,
+        max_work_factor: int = limits.SCRYPT_READ_WORK_FACTOR,
+        max_total: int = limits.DEFAULT_MAX_TOTAL,
+        spool: str | os.PathLike[str] | None = None,
+    ) -> Bundle:
+        """Open *source*: a path, or a binary file object, which stays open when the bundle is closed.
+
+        *identities* are paths of identity files, or :class:`Identity` values. A pipe is copied, still encrypted, to an
+        unlinked file in the directory *spool* first. At most *max_total* logical bytes are accepted.
+
+        Raises:
+            DamagedBundle: it is damaged, or no bundle; whatever can be told without reading the content.
+            UnsupportedVersion: a newer ocbundle wrote it.
+            KeyFailure: the identities or the passphrase don't open it.
+            OSError: it can't be read.
+        """
+        with contextlib.ExitStack() as stack:
+            container = Container(stack.enter_context(_seekable(source, spool)))
+            known = _identities(identities)
+            reader = None
+            if known or passphrase is not None:
+                bundle_id = container.frame.preamble.bundle_id
+                key = sealing.unwrap(
+                    container.key_bodies(), bundle_id, known, passphrase, max_work_factor=max_work_factor
+                )
+                reader = stack.enter_context(Reader(container, key, max_total=max_total))
+            return cls(container, reader, stack.pop_all().close)
+
+    def __enter__(self) -> Self:
+        """Nothing more to do."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file and the key."""
+        self._close()
+
+    @property
+    def info(self) -> BundleInfo:
+        """What anyone can tell."""
+        frame = self._container.frame
+        kinds = [kind for body in self._container.key_bodies() for kind in sealing.recipient_kinds(body)]
+        return BundleInfo(
+            read_version=frame.preamble.read_version,
+            write_version=frame.preamble.write_version,
+            bundle_id=frame.preamble.bundle_id.hex(),
+            size=self._container.length,
+            digest=frame.footer.root_digest.hex(),
+            sections=frame.sections,
+            recipients=tuple(kinds),
+        )
+
+    @property
+    def reader(self) -> Reader:
+        """The opened bundle.
+
+        Raises:
+            KeyRequired: it was opened without a key.
+        """
+        if self._reader is None:
+            raise KeyRequired("the bundle is encrypted, and no key was given", hint="give an identity, or a passphrase")
+        return self._reader
+
+    @property
+    def manifest(self) -> Manifest:
+        """The head of the manifest: where it was packed, profiles, roots, totals."""
+        return self.reader.manifest
+
+    def entries(self) -> Iterator[Entry]:
+        """Every entry, ascending by root and path; read from the bundle as they are asked for."""
+        return self.reader.entries()
+
+    def skipped(self) -> Iterator[Skipped]:
+        """Every path that was left out, and why."""
+        return self.reader.skipped()
+
+    def entry(self, root: str, path: str | bytes) -> Entry:
+        """The entry at *path* of *root*; of a hard link, the file it is a link to.
+
+        Raises:
+            EntryMissing: there is none.
+        """
+        entry = self.reader.entry(root, os.fsencode(path))
+        return self.reader.entry(root, entry.target or b"") if entry.kind is Kind.HARDLINK else entry
+
+    def stream(self, root: str, path: str | bytes) -> Iterator[bytes]:
+        """The bytes of a file in pieces of at most 16 MiB, each authenticated before it is handed out.
+
+        Raises:
+            EntryMissing: there is no such file.
+            ChecksumMismatch: behind the last piece, if they aren't what the manifest says.
+        """
+        entry = self.entry(root, path)
+        if entry.kind is not Kind.FILE:
+            raise EntryMissing(f"{entry.name} is a {entry.kind.name.lower()}, not a file", path=entry.name)
+        return self.reader.content(entry)
+
+    def read(self, root: str, path: str | bytes) -> bytes:
+        """The bytes of a file, all at once.
+
+        Raises:
+            EntryMissing: there is no such file.
+        """
+        return b"".join(self.stream(root, path))
+
+    def check(self, progress: ProgressCallback | None = None) -> Level:
+        """Verify it as far as the key allows: see :func:`verify`."""
+        if self._reader is None:
+            self._container.check_bodies(_Meter(progress, "verify", self._container.length, None))
+            return Level.CHECKSUMS
+        totals = self._reader.manifest.totals
+        self._reader.check_everything(_Meter(progress, "verify", totals.size, totals.entries))
+        return Level.FULL
+
+
+def verify(
+    source: Readable,
+    *,
+    identities: Iterable[IdentityLike] = (),
+    passphrase: str | None = None,
+    expect: str | None = None,
+    max_work_factor: int = limits.SCRYPT_READ_WORK_FACTOR,
+    spool: str | os.PathLike[str] | None = None,
+    progress: ProgressCallback | None = None,
+) -> VerifyReport:
+    """Verify a bundle (section 11 of the specification).
+
+    Without a key: no accidental damage since it was written, and nothing about who wrote it. With *expect*, the digest
+    that :func:`pack` reported: the content is the one packed then. With a key: every byte of every file, and the
+    framing, is what the holder of the bundle key packed.
+
+    Raises:
+        DamagedBundle: it isn't; the subclass and its data tell what and where.
+        UnexpectedContent: it is sound, but not the bundle that *expect* names.
+        UnsupportedVersion, KeyFailure, OSError: as :meth:`Bundle.open`.
+    """
+    wanted = None if expect is None else _digest(expect)
+    with Bundle.open(
+        source, identities=identities, passphrase=passphrase, max_work_factor=max_work_factor, spool=spool
+    ) as bundle:
+        info = bundle.info
+        if wanted not in {None, info.digest}:
+            raise UnexpectedContent(
+                f"the bundle's digest is {info.digest}, another than the one expected",
+                hint="it is another bundle, perhaps an older or a forged one",
+            )
+        level = bundle.check(progress)
+        if level is Level.CHECKSUMS and wanted is not None:
+            level = Level.EXPECTED
+        return VerifyReport(
+            level=level,
+            digest=info.digest,
+            bundle_id=info.bundle_id,
+            size=info.size,
+            sections=len(info.sections),
+            manifest=bundle.manifest if level is Level.FULL else None,
+        )
+
+
+def _digest(text: str) -> str:
+    digest = text.strip().lower()
+    if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+        raise InvalidRequest("a digest is 64 hexadecimal digits, as pack prints them")
+    return digest
+
+
+@contextlib.contextmanager
+def _seekable(source: Readable, spool: str | os.PathLike[str] | None) -> Iterator[BinaryIO]:
+    with contextlib.ExitStack() as stack:
+        if isinstance(source, str | bytes | os.PathLike):
+            source = stack.enter_context(open(source, "rb"))
+        if not source.seekable():
+            # Only ciphertext reaches this file, and it has no name: nothing is left of it whatever happens.
+            spooled = stack.enter_context(tempfile.TemporaryFile(dir=spool))
+            shutil.copyfileobj(source, spooled, _SPOOL_CHUNK)
+            source = spooled
+        yield source
+
+
+def _identities(identities: Iterable[IdentityLike]) -> list[Identity]:
+    known: list[Identity] = []
+    for item in identities:
+        known += [item] if isinstance(item, Identity) else sealing.read_identities(item)
+    return known
+
+
+# --- unpacking ------------------------------------------------------------------------------------------------------
+
+
+def unpack(
+    source: Readable,
+    to: str | bytes | os.PathLike[str],
+    *,
+    identities: Iterable[IdentityLike] = (),
+    passphrase: str | None = None,
+    owner: str = "self",
+    profiles: Collection[str] = (),
+    paths: Sequence[str | bytes] = (),
+    dry_run: bool = False,
+    max_work_factor: int = limits.SCRYPT_READ_WORK_FACTOR,
+    progress: ProgressCallback | None = None,
+) -> UnpackReport:
+    """Lay each root of a bundle at ``to/<root>``: all of them, whole and authenticated, or nothing.
+
+    *owner* is ``self`` (the files belong to whoever runs this), a user's name, or ``numeric`` (the numbers packed).
+    *profiles* and *paths* (``root/path``) choose a part. *dry_run* makes every check, and writes nothing.
+
+    Raises:
+        TargetExists: a root is there already. Nothing is ever merged or replaced.
+        EntryMissing: a path or a profile isn't in the bundle.
+        NoSpace, TargetFailure: the destination can't take it.
+        DamagedBundle, UnsupportedVersion, KeyFailure, OSError: as :meth:`Bundle.open`.
+    """
+    destination = os.path.abspath(os.fsencode(to))
+    parent = next(place for place in _ancestors(destination) if os.path.isdir(place))
+    with Bundle.open(
+        source,
+        identities=identities,
+        passphrase=passphrase,
+        max_work_factor=max_work_factor,
+        spool=os.fsdecode(parent),
+    ) as bundle:
+        reader = bundle.reader
+        chosen = _chosen(bundle, profiles, [os.fsencode(path) for path in paths])
+        targets: set[tuple[str, bytes]] = set()
+        for _ in reader.entries(link_targets=targets):
+            pass
+        files = reader.resolve_links(targets)
+        done = restore.restore_tree(
+            destination,
+            reader.entries,
+            reader.content,
+            resolve=lambda link: files[link.root, link.target or b""],
+            owner=_owner(owner),
+            select=chosen,
+            progress=progress,
+            before_publish=reader.check_rest,
+            dry_run=dry_run,
+        )
+        info = bundle.info
+        return UnpackReport(
+            path=os.fsdecode(destination),
+            digest=info.digest,
+            bundle_id=info.bundle_id,
+            created=bundle.manifest.created,
+            roots=tuple(os.fsdecode(root) for root in done.roots),
+            entries=done.entries,
+            size=done.size,
+            warnings=done.warnings,
+            dry_run=dry_run,
+        )
+
+
+def _ancestors(path: bytes) -> Iterator[bytes]:
+    while True:
+        yield path
+        if path == os.path.dirname(path):
+            return
+        path = os.path.dirname(path)
+
+
+def _owner(name: str) -> restore.Owner:
+    if name == "self":
+        return restore.Owner.self()
+    return restore.Owner.numeric() if name == "numeric" else restore.Owner.user(name)
+
+
+def _chosen(bundle: Bundle, profiles: Collection[str], wanted: Sequence[bytes]) -> Callable[[Entry], bool] | None:
+    """Whether an entry belongs to the chosen profiles and lies at or below one of the wanted paths."""
+    manifest = bundle.manifest
+    known = {profile.name for profile in manifest.profiles} | {root.profile for root in manifest.roots}
+    for profile in profiles:
+        if profile not in known:
+            raise EntryMissing(
+                f"the bundle holds no profile {display(profile)}", hint="ocbundle inspect shows which it holds"
+            )
+    roots = {root.name for root in manifest.roots if not profiles or root.profile in profiles}
+    prefixes = tuple(dict.fromkeys(path.strip(b"/") for path in wanted))
+    if not profiles and not prefixes:
+        return None
+    _demand(bundle, prefixes)
+
+    def chosen(entry: Entry) -> bool:
+        if entry.root not in roots:
+            return False
+        full = _full(entry)
+        return not prefixes or any(full == prefix or full.startswith(prefix + b"/") for prefix in prefixes)
+
+    return chosen
+
+
+def _demand(bundle: Bundle, wanted: Sequence[bytes]) -> None:
+    missing = set(wanted)
+    if missing:
+        for entry in bundle.entries():
+            missing.discard(_full(entry))
+    for path in sorted(missing):
+        raise EntryMissing(
+            f"the bundle holds no {display(path)}", path=display(path), hint="ocbundle list shows what it holds"
+        )
+
+
+def _full(entry: Entry) -> bytes:
+    return f"{entry.root}/".encode() + entry.path if entry.path else entry.root.encode()
+
+
+class _Meter:
+    """Adds up what was done, and tells a progress callback of it, though not of every file."""
+
+    def __init__(self, progress: ProgressCallback | None, stage: str, size: int, entries: int | None) -> None:
+        self._progress = progress
+        self._stage = stage
+        self._total_size = size
+        self._total_entries = entries
+        self._size = self._entries = 0
+        self._next_s = 0.0
+
+    def __call__(self, size: int, entries: int) -> None:
+        self._size += size
+        self._entries += entries
+        if self._progress is None:
+            return
+        now_s = time.monotonic()
+        if now_s >= self._next_s or self._size >= self._total_size:
+            self._next_s = now_s + _PROGRESS_INTERVAL_S
+            self._progress(
+                Progress(
+                    stage=self._stage,
+                    size=self._size,
+                    total_size=self._total_size,
+                    entries=self._entries,
+                    total_entries=self._total_entries,
+                )
+            )

@@ -1,0 +1,289 @@
+"""The verb ``pack``: wiring, and no logic of its own.
+
+It never prints, prompts or reads the environment. Clock, randomness and user are read here, and passed down.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import grp
+import os
+import pwd
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+from ocbundle import limits, publish, scan, sealing, selection
+from ocbundle._version import __version__
+from ocbundle.errors import InvalidRequest, NoSpace
+from ocbundle.model import Host, Manifest, PackReport, Profile, ProgressCallback, Root, Source, Totals
+from ocbundle.paths import display
+from ocbundle.sealing import BundleKey, Recipient
+from ocbundle.writer import Output, Writer
+
+Writable = str | bytes | os.PathLike[str] | BinaryIO
+RecipientLike = str | os.PathLike[str] | Recipient
+
+_GENERATOR: Final = f"ocbundle {__version__}"
+_LEVELS: Final = range(1, 23)
+
+
+def pack(
+    target: Writable | None,
+    sources: Iterable[selection.SourceLike] | None = None,
+    *,
+    profiles: Sequence[Profile] = (),
+    recipients: Iterable[RecipientLike] = (),
+    passphrase: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    exclude: Sequence[str] = (),
+    level: int = 3,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    scratch: str | os.PathLike[str] | None = None,
+    warnings: Sequence[str] = (),
+    progress: ProgressCallback | None = None,
+    clock: Callable[[], float] = time.time,
+    random: Callable[[int], bytes] = os.urandom,
+) -> PackReport:
+    """Pack *sources* into one encrypted file.
+
+    Args:
+        target: A path, where the bundle appears whole or not at all, mode 0600; or a binary file object, a pipe too.
+            ``None`` only with *dry_run*.
+        sources: Directories or files: paths, or :class:`Source` values. Without them, everything of OpenClaw that
+            *environ* leads to.
+        profiles: What the manifest says of the installations among the sources; discovery finds it.
+        recipients: Recipients as text, paths of recipients files (``os.PathLike``), or :class:`Recipient` values.
+        passphrase: Seal it to this passphrase too.
+        environ: The environment by which OpenClaw and the user's home are found.
+        exclude: Gitignore patterns, matched inside each source.
+        level: zstd's, 1 to 22.
+        overwrite: Replace *target* if it is there.
+        dry_run: Make every check, and write nothing.
+        scratch: A directory for private copies of databases while they are read; by default that of *target*, or the
+            system's for temporary files if *target* is a file object.
+        warnings: What the caller noticed while choosing the sources; repeated in the report.
+        progress: Called with :class:`Progress` as the work goes on.
+        clock: Gives seconds since the epoch.
+        random: Gives bytes fit for keys.
+
+    Raises:
+        SourceMissing: a source, or OpenClaw, isn't there.
+        SourceFailure: nothing of what was asked for can be read.
+        InvalidRequest: no recipient, no source, or something that isn't one.
+        TargetExists, NoSpace, TargetFailure: *target* can't be written.
+    """
+    if sources is None:
+        from ocbundle.openclaw import discover  # noqa: PLC0415 - whoever names sources doesn't wait for it
+
+        found = discover(environ or {})
+        sources, profiles, warnings = found.sources, found.profiles, (*warnings, *found.warnings)
+    job = _Job(
+        sources=selection.resolve(sources, exclude),
+        profiles=tuple(profiles),
+        recipients=_recipients(recipients),
+        passphrase=passphrase,
+        level=_level(level),
+        warnings=tuple(warnings),
+        host=_host(environ or {}),
+        created=int(clock()),
+        random=random,
+        progress=progress,
+    )
+    if dry_run:
+        return job.rehearse(target, overwrite=overwrite)
+    if target is None:
+        raise InvalidRequest("no target to pack into")
+    with contextlib.ExitStack() as stack:
+        if isinstance(target, str | bytes | os.PathLike):
+            file = stack.enter_context(publish.Output(target, replace=overwrite))
+            report = job.run(file, scratch or _directory(target), avoid={file.identity, *_identity(target)})
+            file.commit()
+            return dataclasses.replace(report, path=os.fsdecode(target))
+        report = job.run(target, scratch or tempfile.gettempdir(), avoid=set())
+        target.flush()
+        return report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """All that is known before the first file is read."""
+
+    sources: tuple[Source, ...]
+    profiles: tuple[Profile, ...]
+    recipients: tuple[Recipient, ...]
+    passphrase: str | None
+    level: int
+    warnings: tuple[str, ...]
+    host: Host
+    created: int
+    random: Callable[[int], bytes]
+    progress: ProgressCallback | None
+
+    @property
+    def roots(self) -> tuple[Root, ...]:
+        return tuple(
+            Root(name=source.name, role=source.role, source=source.path, profile=source.profile)
+            for source in self.sources
+        )
+
+    def rehearse(self, target: Writable | None, *, overwrite: bool) -> PackReport:
+        """Everything but reading the content and writing the bundle."""
+        notes = list(self.warnings)
+        avoid: set[tuple[int, int]] = set()
+        if isinstance(target, str | bytes | os.PathLike):
+            with publish.Output(target, replace=overwrite):
+                avoid |= _identity(target)
+            notes += _leftovers(_directory(target))
+        measured = scan.measure(self.sources, avoid=avoid, progress=self.progress, thorough=True)
+        if isinstance(target, str | bytes | os.PathLike):
+            notes += _check_space(measured, _directory(target), _directory(target))
+        return self._report(measured, notes, dry_run=True)
+
+    def run(self, output: Output, place: str | bytes | os.PathLike[str], *, avoid: set[tuple[int, int]]) -> PackReport:
+        """Write the bundle to *output*; private copies of databases are made in *place*."""
+        where = os.fsencode(place)
+        key, bundle_id = BundleKey.generate(self.random), self.random(16)
+        keys = sealing.wrap(key, bundle_id, self.recipients, self.passphrase, self.random)
+        notes = [*self.warnings, *_leftovers(where)]
+        with publish.private_directory(where) as private:
+            avoid = avoid | _identity(private)
+            measured = scan.measure(self.sources, avoid=avoid, progress=self.progress)
+            target_place = where if isinstance(output, publish.Output) else None
+            notes += _check_space(measured, where, target_place)
+            with Writer(
+                output,
+                bundle_id=bundle_id,
+                key=key,
+                keys=keys,
+                roots=self.roots,
+                random=self.random,
+                level=self.level,
+            ) as writer:
+                scanned = scan.scan(
+                    self.sources,
+                    writer,
+                    scratch=os.fsdecode(private),
+                    avoid=avoid,
+                    progress=self.progress,
+                    totals=measured,
+                )
+                written = writer.finish(self._manifest(bundle_id, writer))
+        return dataclasses.replace(
+            self._report(scanned, notes),
+            digest=written.digest.hex(),
+            bundle_id=bundle_id.hex(),
+            size=written.length,
+            totals=written.totals,
+        )
+
+    def _manifest(self, bundle_id: bytes, writer: Writer) -> Manifest:
+        return Manifest(
+            bundle_id=bundle_id,
+            created=self.created,
+            generator=_GENERATOR,
+            source=self.host,
+            roots=self.roots,
+            profiles=self.profiles,
+            users=_names(writer.uids, lambda number: pwd.getpwuid(number).pw_name),
+            groups=_names(writer.gids, lambda number: grp.getgrgid(number).gr_name),
+        )
+
+    def _report(self, result: scan.ScanResult, notes: Sequence[str], *, dry_run: bool = False) -> PackReport:
+        kinds = [recipient.kind for recipient in self.recipients]
+        return PackReport(
+            path=None,
+            digest="",
+            bundle_id="",
+            size=0,
+            totals=Totals(entries=result.entries, skipped=sum(result.skipped_counts.values()), size=result.size),
+            roots=self.roots,
+            profiles=self.profiles,
+            skipped=result.skipped,
+            skipped_counts=result.skipped_counts,
+            changed=result.changed,
+            losses=result.losses,
+            warnings=(*notes, *result.warnings),
+            recipients=(*kinds, *(["passphrase"] if self.passphrase is not None else [])),
+            dry_run=dry_run,
+        )
+
+
+def _recipients(recipients: Iterable[RecipientLike]) -> tuple[Recipient, ...]:
+    known: list[Recipient] = []
+    for item in recipients:
+        if isinstance(item, Recipient):
+            known.append(item)
+        elif isinstance(item, str):
+            known.append(sealing.parse_recipient(item))
+        else:
+            known += sealing.read_recipients(item)
+    return tuple(known)
+
+
+def _level(level: int) -> int:
+    if level not in _LEVELS:
+        raise InvalidRequest(f"zstd has levels {_LEVELS.start} to {_LEVELS.stop - 1}, not {level}")
+    return level
+
+
+def _host(environ: Mapping[str, str]) -> Host:
+    name = os.uname()
+    uid = os.getuid()
+    try:
+        record = pwd.getpwuid(uid)
+        user, home = record.pw_name, record.pw_dir
+    except KeyError:  # a container's user may have no name
+        user, home = str(uid), ""
+    return Host(
+        host=name.nodename,
+        os=f"{name.sysname} {name.release} {name.machine}",
+        user=user,
+        uid=uid,
+        gid=os.getgid(),
+        home=os.fsencode(environ.get("HOME") or home),
+    )
+
+
+def _directory(target: str | bytes | os.PathLike[str]) -> bytes:
+    return os.path.dirname(os.path.abspath(os.fsencode(target)))
+
+
+def _identity(path: str | bytes | os.PathLike[str]) -> set[tuple[int, int]]:
+    """Device and inode of *path*, if it is there: a bundle doesn't pack itself."""
+    with contextlib.suppress(OSError):
+        status = os.stat(path)
+        return {(status.st_dev, status.st_ino)}
+    return set()
+
+
+def _leftovers(place: bytes) -> list[str]:
+    return [f"{display(path)} was left behind by a run that was killed: remove it" for path in publish.leftovers(place)]
+
+
+def _check_space(measured: scan.ScanResult, scratch: bytes, target: bytes | None) -> list[str]:
+    """Refuse what can't fit, and warn of what may not: how well the content compresses isn't known beforehand."""
+    free = publish.free_space(scratch)
+    if measured.largest_database > free:
+        raise NoSpace(
+            f"{measured.largest_database / limits.MIB:,.1f} MiB needed for a private copy of the largest database, "
+            f"{free / limits.MIB:,.1f} MiB free",
+            path=display(scratch),
+            hint="free some space there, or pack to another file system",
+        )
+    if target is None or measured.size + measured.largest_database <= (free := publish.free_space(target)):
+        return []
+    sizes = f"{measured.size / limits.MIB:,.1f} MiB before compression, {free / limits.MIB:,.1f} MiB free"
+    return [f"the bundle may not fit in {display(target)}: {sizes}"]
+
+
+def _names(numbers: Collection[int], name_of: Callable[[int], str]) -> dict[int, str]:
+    names = {}
+    for number in numbers:
+        with contextlib.suppress(KeyError, OverflowError):
+            names[number] = name_of(number)
+    return names
