@@ -302,10 +302,9 @@ def unpack(
     ) as bundle:
         reader = bundle.reader
         chosen = _chosen(bundle, profiles, [os.fsencode(path) for path in paths])
-        targets: set[tuple[str, bytes]] = set()
-        for _ in reader.entries(link_targets=targets):
-            pass
-        files = reader.resolve_links(targets)
+        if dry_run:
+            bundle.check(progress)
+        files = reader.link_targets()
         done = restore.restore_tree(
             destination,
             reader.entries,
@@ -313,7 +312,7 @@ def unpack(
             resolve=lambda link: files[link.root, link.target or b""],
             owner=_owner(owner),
             select=chosen,
-            progress=progress,
+            progress=None if dry_run else progress,
             before_publish=reader.check_rest,
             dry_run=dry_run,
         )

@@ -158,7 +158,7 @@ class Reader:
     def entries(self, *, link_targets: set[tuple[str, bytes]] | None = None) -> Iterator[Entry]:
         """Every entry, ascending; held to the rules of section 9 while they pass.
 
-        When all have passed, *link_targets* holds what hard links point to; see :meth:`resolve_links`.
+        When all have passed, *link_targets* holds what hard links point to.
         """
         for _, entry in self._walk(link_targets):
             if isinstance(entry, Entry):
@@ -193,12 +193,18 @@ class Reader:
             if extent.segment >= len(self._segments) or self._segments[extent.segment].offset > batch.offset:
                 raise Malformed("an extent names a segment that isn't before it", path=entry.name, rule="R-9.10")
 
-    def resolve_links(self, targets: set[tuple[str, bytes]]) -> dict[tuple[str, bytes], Entry]:
-        """The files that hard links point to, by root and path.
+    def link_targets(self) -> dict[tuple[str, bytes], Entry]:
+        """The files that hard links point to, by root and path; on the way every entry is held to section 9.
 
         Raises:
             Malformed: a hard link points to something that is no file of its root (R-9.12).
         """
+        targets: set[tuple[str, bytes]] = set()
+        for _ in self.entries(link_targets=targets):
+            pass
+        return self._resolve(targets)
+
+    def _resolve(self, targets: set[tuple[str, bytes]]) -> dict[tuple[str, bytes], Entry]:
         if not targets:
             return {}
         found = {
@@ -206,7 +212,7 @@ class Reader:
             for entry in self.entries()
             if entry.kind is Kind.FILE and (entry.root, entry.path) in targets
         }
-        for root, path in targets - found.keys():
+        for root, path in sorted(targets - found.keys()):
             shown = paths.display(f"{root}/".encode() + path)
             raise Malformed("a hard link points to something that is no file", path=shown, rule="R-9.12")
         return found
@@ -313,7 +319,7 @@ class Reader:
             if advance:
                 advance(0, 1)
         ledger.check_disjoint()
-        self.resolve_links(targets)
+        self._resolve(targets)
         for number, opened in enumerate(self._opened):
             if not opened:
                 self._segment(number)

@@ -208,11 +208,12 @@ def restore_tree(
     select: Select | None = None,
     progress: ProgressCallback | None = None,
     before_publish: Callable[[], None] | None = None,
+    dry_run: bool = False,
 ) -> Restored:
     """Restore each root at ``destination/<root>``, all of them or none.
 
     *destination* is created (0700), or is a directory that has none of the roots yet. *before_publish* is called when
-    everything is staged; nothing appears if it raises.
+    everything is staged; nothing appears if it raises. With *dry_run* nothing is written.
 
     Raises:
         EntryMissing: nothing is wanted.
@@ -234,6 +235,13 @@ def restore_tree(
                 raise publish.failure(FileExistsError(errno.EEXIST, ""), os.path.join(where, root.encode()), "restore")
         places = dict.fromkeys(needs, place)
         check_space(needs, places)
+        where_to = tuple(os.path.join(where, root.encode()) for root in needs)
+        if dry_run:
+            if not os.access(place.path, os.W_OK | os.X_OK):
+                raise publish.failure(PermissionError(errno.EACCES, ""), place.path, "write to the directory")
+            sizes = [(need.entries, need.size) for need in needs.values()]
+            entries_in_all, size = (sum(column) for column in zip(*sizes, strict=True))
+            return Restored(roots=where_to, entries=entries_in_all, size=size, warnings=())
         with Staging(places, owner=owner) as staging:
             staging.fill(entries, content, resolve=resolve, select=select, progress=progress, needs=needs)
             staging.finish()
@@ -244,7 +252,7 @@ def restore_tree(
             else:
                 staging.publish({root: root.encode() for root in needs})
         return Restored(
-            roots=tuple(os.path.join(where, root.encode()) for root in needs),
+            roots=where_to,
             entries=staging.entries,
             size=staging.size,
             warnings=staging.warnings(),
