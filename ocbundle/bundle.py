@@ -222,6 +222,7 @@ def verify(
         if wanted not in {None, info.digest}:
             raise UnexpectedContent(
                 f"the bundle's digest is {info.digest}, another than the one expected",
+                rule="R-11.2",
                 hint="it is another bundle, perhaps an older or a forged one",
             )
         level = bundle.check(progress)

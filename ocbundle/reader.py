@@ -311,7 +311,9 @@ class Reader:
         """
         targets: set[tuple[str, bytes]] = set()
         ledger = _Ledger()
+        left_out = self._left_out()
         for entry in self.entries(link_targets=targets):
+            left_out(entry)
             if entry.extents and not ledger.seen(entry):
                 for piece in self.content(entry):
                     if advance:
@@ -324,6 +326,23 @@ class Reader:
             if not opened:
                 self._segment(number)
         self.check_rest()
+
+    def _left_out(self) -> Callable[[Entry], None]:
+        """A check, for entries as they ascend, that none of them is also listed as left out (R-9.17)."""
+        order = {name: index for index, name in enumerate(self._roots)}
+        rows = self.skipped()
+        key, last = (-1, b""), (len(order), b"")
+
+        def check(entry: Entry) -> None:
+            nonlocal key
+            own = (order[entry.root], paths.sort_key(entry.path))
+            while key < own:
+                row = next(rows, None)
+                key = last if row is None else (order[row.root], paths.sort_key(row.path))
+            if key == own:
+                raise Malformed("an entry is also listed as left out", path=entry.name, rule="R-9.17")
+
+        return check
 
     def check_rest(self) -> None:
         """Hold the sections that reading content doesn't touch to their digests."""

@@ -453,7 +453,7 @@ def _decode_row(row: object, root_of: Callable[[object], str], *, with_digest: b
         mtime_ns=mtime_ns,
         size=size or 0,
         sha256=sha256,
-        extents=_decode_extents(extents, path) if extents else (),
+        extents=() if extents is None else _decode_extents(extents, path),
         target=target,
         capture=capture,
         xattrs=xattrs,
@@ -510,11 +510,11 @@ def _decode_extra(extra: object, path: bytes) -> tuple[Capture, tuple[tuple[byte
     xattrs: list[tuple[bytes, bytes]] = []
     for pair in fields.optional("xattrs", list) or ():
         if type(pair) is not list or [type(item) for item in pair] != [bytes, bytes]:
-            raise Malformed("an extended attribute isn't name and value", path=paths.display(path), rule="R-9.17")
+            raise Malformed("an extended attribute isn't name and value", path=paths.display(path), rule="R-9.19")
         attribute, value = pair
         if not attribute.startswith(b"user.") or b"\0" in attribute or (xattrs and attribute <= xattrs[-1][0]):
             raise Malformed(
-                "extended attributes beyond user.*, or out of order", path=paths.display(path), rule="R-9.17"
+                "extended attributes beyond user.*, or out of order", path=paths.display(path), rule="R-9.19"
             )
         xattrs.append((attribute, value))
     return (_member(Capture, capture) if capture else None) or Capture.PLAIN, tuple(xattrs)
@@ -617,6 +617,8 @@ class Sequencer:
             raise Malformed("skipped rows aren't ascending", path=skipped.name, rule="R-9.6")
         self._last_skipped = key
         self.skipped += 1
+        if self.skipped > limits.MAX_ENTRIES:
+            raise LimitExceeded(f"more than {limits.MAX_ENTRIES} skipped rows", rule="R-9.18")
 
     def finish(self, totals: Totals) -> None:
         """Hold what was counted to the totals of the manifest.

@@ -364,7 +364,8 @@ def _encrypt(plaintext: bytes, group: Sequence[Recipient]) -> bytes:
         body = pyrage.encrypt(plaintext, [recipient._handle for recipient in group])  # noqa: SLF001 - its own module
     except pyrage.EncryptError as error:
         raise InvalidRecipient(f"sealing to the recipients failed: {paths.display(str(error))}") from error
-    agefile.parse_header(body, max_length=limits.MAX_KEYS_AGE_HEADER)
+    if len(body) > limits.MAX_KEYS_BODY:
+        raise InvalidRequest(f"the keys of {len(group)} recipients don't fit one bundle")
     return body
 
 
