@@ -135,11 +135,17 @@ class Place:
 
     def holds(self, name: bytes) -> bool:
         """Whether anything has that name here, be it a dangling link."""
-        try:
-            os.stat(name, dir_fd=self.fd, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
+        with _Guard(self.path, "look into the directory"):
+            try:
+                os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+            except FileNotFoundError:
+                return False
         return True
+
+    def free_space(self) -> tuple[int, int]:
+        """The device, and the bytes that are free on it."""
+        with _Guard(self.path, "measure the free space"):
+            return os.fstat(self.fd).st_dev, publish.free_space(self.fd)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,21 +185,17 @@ def check_space(needs: Mapping[str, Need], places: Mapping[str, Place]) -> None:
     Raises:
         NoSpace: it isn't enough.
     """
-    by_device: dict[int, int] = {}
-    where = {os.fstat(place.fd).st_dev: place for place in places.values()}
-    for root, place in places.items():
-        device = os.fstat(place.fd).st_dev
-        wanted = needs[root].disk_size + PER_ENTRY * needs[root].entries
-        by_device[device] = by_device.get(device, 0) + wanted
-    for device, wanted in by_device.items():
-        place = where[device]
-        free = publish.free_space(place.fd)
-        if wanted > free:
-            mount = paths.display(publish.mount_point(place.path))
-            sizes = f"{wanted / limits.MIB:,.1f} MiB needed, {free / limits.MIB:,.1f} MiB free"
+    found = {root: places[root].free_space() for root in needs if root in places}
+    wanted_on = dict.fromkeys((device for device, _ in found.values()), 0)
+    for root, (device, _) in found.items():
+        wanted_on[device] += needs[root].disk_size + PER_ENTRY * needs[root].entries
+    for root, (device, free) in found.items():
+        if wanted_on[device] > free:
+            mount = paths.display(publish.mount_point(places[root].path))
+            sizes = f"{wanted_on[device] / limits.MIB:,.1f} MiB needed, {free / limits.MIB:,.1f} MiB free"
             raise NoSpace(
                 f"{sizes} on the file system mounted at {mount}",
-                path=paths.display(place.path),
+                path=paths.display(places[root].path),
                 hint="free some space there, or choose a place on another file system",
             )
 
@@ -400,12 +402,18 @@ class Staging:
         (stage,) = set(self._stages.values())
         with _Guard(stage.path, "find the staging directory again"):
             status = os.stat(stage.name, dir_fd=stage.place.fd, follow_symlinks=False)
+            is_ours = os.path.samestat(status, os.fstat(stage.fd))
             if self._owner.uid is not None and self._owner.gid is not None:
                 os.fchown(stage.fd, self._owner.uid, self._owner.gid)
-        if not os.path.samestat(status, os.fstat(stage.fd)):
+        if not is_ours:
             raise TargetFailure("another process replaced the staging directory", path=paths.display(stage.path))
-        self._publish([_Move(stage.place.fd, stage.name, stage.place, name)])
+        # Before the rename: an interrupt right after it must not empty what is published.
         stage.is_published = True
+        try:
+            self._publish([_Move(stage.place.fd, stage.name, stage.place, name)])
+        except BaseException:
+            stage.is_published = False
+            raise
 
     def _publish(self, moves: list[_Move]) -> None:
         tried: list[tuple[_Move, os.stat_result]] = []
@@ -557,14 +565,18 @@ class _Stage:
             return
         with _Guard(self.path, "create the staging directory"):
             os.mkdir(self.name, 0o700, dir_fd=self.place.fd)
-            self.fd = publish.open_directory(self.place.fd, self.name)
-        # Whoever may rename in the place could have put a directory of their own there.
-        if os.fstat(self.fd).st_uid != os.geteuid():
-            raise TargetFailure(
-                "the new staging directory belongs to somebody else",
-                path=paths.display(self.path),
-                hint="choose a place on a file system that keeps owners, where only you may write",
-            )
+            with contextlib.ExitStack() as undo:
+                fd = publish.open_directory(self.place.fd, self.name)
+                undo.callback(os.close, fd)
+                # Whoever may rename in the place could have put another directory there: not to be filled, nor emptied.
+                if os.fstat(fd).st_uid != os.geteuid() or os.listdir(fd):
+                    raise TargetFailure(
+                        "the new staging directory isn't this user's, or isn't empty",
+                        path=paths.display(self.path),
+                        hint="choose a place on a file system that keeps owners, where only you may write",
+                    )
+                self.fd = fd
+                undo.pop_all()
         publish.lock(self.fd)
         # What is created inside would inherit these lists, and a setgid bit, and be open to more people than its mode
         # says.
