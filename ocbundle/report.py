@@ -1,0 +1,454 @@
+"""Reports as words: lines of text for a person, and objects for JSON.
+
+What each level of verification may claim (section 11 of the specification) is said here, in one place. Pure: nothing
+here prints, or touches a file. Every name goes through :func:`ocbundle.paths.display` on its way to a person.
+"""
+
+from __future__ import annotations
+
+import base64
+import stat
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from ocbundle import paths
+from ocbundle.bundle import BundleInfo
+from ocbundle.errors import BundleError
+from ocbundle.model import (
+    Entry,
+    Kind,
+    Level,
+    Manifest,
+    PackReport,
+    Profile,
+    Progress,
+    Root,
+    Skipped,
+    UnpackReport,
+    VerifyReport,
+)
+
+ROWS_SHOWN: Final = 20
+"""How many losses are told one by one unless all are asked for."""
+
+Fields = dict[str, Any]
+
+FILE_TYPES: Final = {
+    Kind.DIRECTORY: stat.S_IFDIR,
+    Kind.FILE: stat.S_IFREG,
+    Kind.SYMLINK: stat.S_IFLNK,
+    Kind.HARDLINK: stat.S_IFREG,
+}
+
+
+# --- Words and numbers ---------------------------------------------------------------------------------------------
+
+
+def one_line(text: str) -> str:
+    """*text* with its control characters escaped: what a name smuggles into a message can't move the cursor.
+
+    Backslashes stay as they are: a name in *text* is escaped already.
+    """
+    return "".join(c if c == "\\" or (c.isascii() and c.isprintable()) else paths.display(c) for c in text)
+
+
+def size(count: int) -> str:
+    """A number of bytes for a person: ``512 B``, ``1.5 KiB``."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if value < 1024 or unit == "TiB":
+            break
+        value /= 1024
+    return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def moment(seconds: int) -> str:
+    """Seconds since the epoch as UTC, ``2026-11-24 21:42:14``; a year that no calendar holds stays a number."""
+    try:
+        then = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    except OverflowError:
+        return f"@{seconds}"
+    return then.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """``1 entry``, ``1,234 entries``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def counts(numbers: Mapping[str, int]) -> str:
+    """``12 regenerable, 1 socket``: the most frequent first."""
+    return ", ".join(f"{number:,} {name}" for name, number in sorted(numbers.items(), key=lambda x: (-x[1], x[0])))
+
+
+def path_fields(path: bytes, key: str = "path") -> Fields:
+    """A path in JSON: as it is, or, where it isn't UTF-8, escaped and with its bytes in base64 beside it."""
+    try:
+        return {key: path.decode()}
+    except UnicodeDecodeError:
+        return {key: paths.display(path), f"{key}_b64": base64.b64encode(path).decode()}
+
+
+def error_fields(error: BundleError, exit_code: int) -> Fields:
+    """An error in JSON: what it is, what it says, and where."""
+    message = error.message
+    if error.path and error.path not in message:
+        message = f"{paths.display(error.path)}: {message}"
+    where = [] if error.offset is None else [f"at byte {error.offset}"]
+    where += [error.rule] if error.rule else []
+    return {
+        "error": type(error).__name__,
+        "message": f"{message} ({', '.join(where)})" if where else message,
+        "path": error.path,
+        "offset": error.offset,
+        "rule": error.rule,
+        "hint": error.hint,
+        "exit_code": exit_code,
+    }
+
+
+# --- Progress ------------------------------------------------------------------------------------------------------
+
+
+def progress_text(progress: Progress) -> str:
+    """``34 %, 1.2 GiB of 3.4 GiB, 12,345 entries``."""
+    parts = [size(progress.size), counted(progress.entries, "entry", "entries")]
+    if progress.total_size:
+        parts[0] += f" of {size(progress.total_size)}"
+        parts.insert(0, f"{min(100, progress.size * 100 // progress.total_size)} %")
+    return ", ".join(parts)
+
+
+def progress_fields(progress: Progress) -> Fields:
+    """Progress in JSON."""
+    return {
+        "status": "progress",
+        "stage": progress.stage,
+        "bytes_done": progress.size,
+        "bytes_total": progress.total_size,
+        "entries_done": progress.entries,
+        "entries_total": progress.total_entries,
+    }
+
+
+# --- pack ----------------------------------------------------------------------------------------------------------
+
+
+def pack_lines(report: PackReport, *, each: bool = False) -> list[str]:
+    """What ``pack`` did. With *each*, also every path that was left out."""
+    held = f"{counted(report.totals.entries, 'entry', 'entries')}, {size(report.totals.size)}"
+    where = f" into {paths.display(report.path)}" if report.path else ""
+    lines = [f"would pack {held}{where}" if report.dry_run else f"packed {held}{where} ({size(report.size)})"]
+    lines += root_lines(report.roots)
+    if report.recipients:
+        lines.append(f"sealed to: {', '.join(map(paths.display, report.recipients))}")
+    left_out = {reason: number for reason, number in report.skipped_counts.items() if number}
+    if left_out:
+        lines.append(f"left out: {counts(left_out)}" + ("" if each else " (-v names each)"))
+        if each:
+            lines += [f"  {skipped_line(row)}" for row in report.skipped]
+            untold = sum(left_out.values()) - len(report.skipped)
+            lines += [f"  and {untold:,} more, listed in the bundle"] if untold > 0 else []
+    if report.digest:
+        lines.append(f"digest: {report.digest}")
+    return lines
+
+
+def pack_fields(report: PackReport) -> Fields:
+    """What ``pack`` did, in JSON."""
+    return {
+        "command": "pack",
+        "path": report.path,
+        "digest": report.digest,
+        "bundle_id": report.bundle_id,
+        "size": report.size,
+        "entries": report.totals.entries,
+        "bytes": report.totals.size,
+        "roots": [root_fields(root) for root in report.roots],
+        "profiles": [profile.name for profile in report.profiles],
+        "recipients": list(report.recipients),
+        "left_out": dict(report.skipped_counts),
+        "changed": list(report.changed),
+        "losses": report.losses,
+        "dry_run": report.dry_run,
+    }
+
+
+def loss_lines(report: PackReport, *, each: bool = False) -> list[str]:
+    """What is missing from the bundle or torn in it, one line each: what exit code 3 stands for."""
+    lines = [f"not packed: {skipped_line(row)}" for row in report.skipped if row.is_loss]
+    lines += [f"{name} changed each time it was read: it may be torn" for name in report.changed]
+    if not each:
+        del lines[ROWS_SHOWN:]
+    untold = report.losses - len(lines)
+    return [*lines, f"and {untold:,} more missing or torn"] if untold > 0 else lines
+
+
+def skipped_line(row: Skipped) -> str:
+    """``default/run.sock: socket``."""
+    detail = f" ({row.detail})" if row.detail else ""
+    return f"{row.name}: {row.reason}{detail}"
+
+
+def skipped_fields(row: Skipped) -> Fields:
+    """A path that was left out, in JSON."""
+    return {
+        "status": "skipped",
+        **path_fields(_full_path(row.root, row.path)),
+        "kind": row.kind,
+        "reason": str(row.reason),
+        "detail": row.detail,
+    }
+
+
+# --- verify --------------------------------------------------------------------------------------------------------
+
+
+def verify_lines(report: VerifyReport, *, expected: bool) -> list[str]:
+    """What ``verify`` found; the last line says exactly what is proven, and what isn't."""
+    lines = [f"{size(report.size)} in {counted(report.sections, 'section')}, bundle {report.bundle_id}"]
+    if report.manifest is not None:
+        lines.append(_packed(report.manifest))
+        lines.append(_held(report.manifest))
+    return [*lines, f"digest: {report.digest}", claim(report, expected=expected)]
+
+
+def claim(report: VerifyReport, *, expected: bool) -> str:
+    """The one sentence that a verification ends with."""
+    if report.level is Level.CHECKSUMS:
+        return (
+            "checksums verified: no accidental damage since it was written; without a key this says nothing about who "
+            "wrote it, and nothing against an attacker"
+        )
+    if report.level is Level.EXPECTED:
+        return (
+            "checksums and digest verified: the content is the one packed under the expected digest, whoever has held "
+            "the file since; nothing was decrypted"
+        )
+    matches = ", and the digest is the expected one" if expected else ""
+    caveat = "" if expected else "; whether that is your own backup, and the newest, only its digest and date can tell"
+    return (
+        "fully verified: every byte of every file, and the framing, is what the holder of the bundle key packed"
+        f"{matches}{caveat}"
+    )
+
+
+def verify_fields(report: VerifyReport, *, expected: bool) -> Fields:
+    """What ``verify`` found, in JSON."""
+    manifest = report.manifest
+    return {
+        "command": "verify",
+        "level": str(report.level),
+        "expected": expected,
+        "claim": claim(report, expected=expected),
+        "digest": report.digest,
+        "bundle_id": report.bundle_id,
+        "size": report.size,
+        "sections": report.sections,
+        "created": None if manifest is None else manifest.created,
+        "entries": None if manifest is None else manifest.totals.entries,
+        "bytes": None if manifest is None else manifest.totals.size,
+    }
+
+
+# --- unpack --------------------------------------------------------------------------------------------------------
+
+
+def unpack_lines(report: UnpackReport) -> list[str]:
+    """What ``unpack`` did, and where everything is now."""
+    held = f"{counted(report.entries, 'entry', 'entries')}, {size(report.size)}"
+    lines = [f"{'would unpack' if report.dry_run else 'unpacked'} {held} (packed {moment(report.created)} UTC)"]
+    lines += [f"  {paths.display(root)}" for root in report.roots]
+    if not report.dry_run:
+        lines.append("every byte was authenticated before anything was put there; paths inside files are as they were")
+    return lines
+
+
+def unpack_fields(report: UnpackReport) -> Fields:
+    """What ``unpack`` did, in JSON."""
+    return {
+        "command": "unpack",
+        "path": report.path,
+        "roots": list(report.roots),
+        "digest": report.digest,
+        "bundle_id": report.bundle_id,
+        "created": report.created,
+        "entries": report.entries,
+        "bytes": report.size,
+        "dry_run": report.dry_run,
+    }
+
+
+# --- list and inspect ----------------------------------------------------------------------------------------------
+
+
+def entry_line(entry: Entry, manifest: Manifest, *, long: bool = False) -> str:
+    """``root/path``; with *long*, as ``ls -l`` shows it, and with the time in UTC."""
+    if not long:
+        return entry.name
+    if entry.kind is Kind.HARDLINK:  # the rest is its target's
+        mode, owner, length, when = "h---------", "", "", ""
+    else:
+        mode = stat.filemode(FILE_TYPES[entry.kind] | entry.mode)
+        user = paths.display(manifest.users.get(entry.uid, str(entry.uid)))
+        group = paths.display(manifest.groups.get(entry.gid, str(entry.gid)))
+        owner, length, when = f"{user} {group}", str(entry.size), moment(entry.mtime_ns // 1_000_000_000)
+    name = entry.name
+    if entry.kind is Kind.SYMLINK:
+        name += f" -> {paths.display(entry.target or b'')}"
+    elif entry.kind is Kind.HARDLINK:
+        name += f" link to {paths.display(_full_path(entry.root, entry.target or b''))}"
+    return f"{mode} {owner:<17} {length:>12} {when:<19} {name}"
+
+
+def entry_fields(entry: Entry, manifest: Manifest) -> Fields:
+    """An entry in JSON. What a hard link shares with its target is given there only."""
+    fields: Fields = {
+        "status": "entry",
+        **path_fields(_full_path(entry.root, entry.path)),
+        "kind": entry.kind.name.lower(),
+    }
+    if entry.kind is Kind.HARDLINK:
+        return fields | path_fields(_full_path(entry.root, entry.target or b""), "target")
+    fields |= {
+        "mode": f"{entry.mode:04o}",
+        "uid": entry.uid,
+        "gid": entry.gid,
+        "user": manifest.users.get(entry.uid),
+        "group": manifest.groups.get(entry.gid),
+        "mtime_ns": entry.mtime_ns,
+    }
+    if entry.kind is Kind.FILE:
+        fields |= {"size": entry.size, "sha256": (entry.sha256 or b"").hex(), "capture": str(entry.capture)}
+    elif entry.kind is Kind.SYMLINK:
+        fields |= path_fields(entry.target or b"", "target")
+    return fields
+
+
+def root_lines(roots: Iterable[Root]) -> list[str]:
+    """One line a root: its name, what it is, where it was taken from."""
+    rows = [(paths.display(root.name), str(root.role), paths.display(root.source)) for root in roots]
+    width = max((len(name) for name, _, _ in rows), default=0)
+    return [f"  {name:<{width}}  {role:<11}  {source}" for name, role, source in rows]
+
+
+def root_fields(root: Root) -> Fields:
+    """A root in JSON."""
+    return {
+        "name": root.name,
+        "role": str(root.role),
+        "profile": root.profile,
+        **path_fields(root.source, "source"),
+    }
+
+
+def info_lines(info: BundleInfo) -> list[str]:
+    """What anybody can tell of a bundle."""
+    sections = Counter(section.type.decode("ascii") for section in info.sections)
+    return [
+        f"bundle {info.bundle_id}, format version {info.read_version} (written by version {info.write_version})",
+        f"{size(info.size)} ({info.size:,} bytes) in {counted(len(info.sections), 'section')}: {counts(sections)}",
+        f"sealed to: {', '.join(map(paths.display, info.recipients))}",
+        f"digest: {info.digest}",
+    ]
+
+
+def info_fields(info: BundleInfo) -> Fields:
+    """What anybody can tell of a bundle, in JSON."""
+    return {
+        "bundle_id": info.bundle_id,
+        "read_version": info.read_version,
+        "write_version": info.write_version,
+        "size": info.size,
+        "digest": info.digest,
+        "recipients": list(info.recipients),
+        "sections": [
+            {"type": s.type.decode("ascii"), "number": s.number, "offset": s.offset, "length": s.body_length}
+            for s in info.sections
+        ],
+    }
+
+
+def manifest_lines(manifest: Manifest, left_out: Mapping[str, int]) -> list[str]:
+    """What only a key shows of a bundle. *left_out* counts what was skipped, by reason."""
+    lines = [_packed(manifest), _held(manifest), "roots:", *root_lines(manifest.roots)]
+    for profile in manifest.profiles:
+        lines += _profile_lines(profile)
+    return [*lines, f"left out: {counts(left_out) or 'nothing'}"]
+
+
+def manifest_fields(manifest: Manifest, left_out: Mapping[str, int]) -> Fields:
+    """What only a key shows of a bundle, in JSON."""
+    source = manifest.source
+    return {
+        "created": manifest.created,
+        "generator": manifest.generator,
+        "source": {
+            "host": source.host,
+            "os": source.os,
+            "user": source.user,
+            "uid": source.uid,
+            "gid": source.gid,
+            **path_fields(source.home, "home"),
+        },
+        "entries": manifest.totals.entries,
+        "bytes": manifest.totals.size,
+        "roots": [root_fields(root) for root in manifest.roots],
+        "profiles": [_profile_fields(profile) for profile in manifest.profiles],
+        "left_out": dict(left_out),
+    }
+
+
+def _profile_lines(profile: Profile) -> list[str]:
+    gateway = [f"gateway {profile.mode or 'mode not set'}"]
+    gateway += [f"port {profile.port}"] if profile.port else []
+    gateway += [f"OpenClaw {profile.version}"] if profile.version else []
+    gateway += [f"storage era {profile.era}"] if profile.era else []
+    lines = [f"profile {paths.display(profile.name)}: {paths.display(', '.join(gateway))}"]
+    named = {
+        "agents": profile.agents,
+        "channels": profile.channels,
+        "workspaces": [
+            f"{w.agent} in {_full_path(w.root, w.path).decode('utf-8', 'surrogateescape')}" for w in profile.workspaces
+        ],
+        "plugins to install again": profile.plugins,
+        "secrets inside": profile.secrets,
+    }
+    return lines + [f"  {what}: {', '.join(map(paths.display, names))}" for what, names in named.items() if names]
+
+
+def _profile_fields(profile: Profile) -> Fields:
+    return {
+        "name": profile.name,
+        "state": profile.state,
+        **({} if profile.config is None else path_fields(profile.config, "config")),
+        "mode": profile.mode,
+        "port": profile.port,
+        "version": profile.version,
+        "era": profile.era,
+        "schemas": dict(profile.schemas),
+        "agents": list(profile.agents),
+        "channels": list(profile.channels),
+        "plugins": list(profile.plugins),
+        "secrets": list(profile.secrets),
+        "workspaces": [{"agent": w.agent, **path_fields(_full_path(w.root, w.path))} for w in profile.workspaces],
+    }
+
+
+def _packed(manifest: Manifest) -> str:
+    source = manifest.source
+    return (
+        f"packed {moment(manifest.created)} UTC on {paths.display(source.host or 'an unnamed host')}"
+        f" by {paths.display(source.user or str(source.uid))} ({paths.display(source.os or 'unknown system')})"
+        f" with {paths.display(manifest.generator)}"
+    )
+
+
+def _held(manifest: Manifest) -> str:
+    return f"{counted(manifest.totals.entries, 'entry', 'entries')}, {size(manifest.totals.size)} unpacked"
+
+
+def _full_path(root: str, path: bytes) -> bytes:
+    return root.encode() + b"/" + path if path else root.encode()
