@@ -1,0 +1,222 @@
+"""Keys and passphrases: from flags, from the environment, or from the person at the terminal.
+
+A secret is never an argument, never in a message, and never in a ``repr``. Flags win over the environment.
+"""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+import shlex
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import click
+
+from ocbundle import Bundle, sealing
+from ocbundle.cli.console import Console
+from ocbundle.errors import BundleError, InvalidRequest, KeyRequired
+
+PASSPHRASE_SOURCES: Final = ("OCBUNDLE_PASSPHRASE_FILE", "OCBUNDLE_PASSPHRASE_FD", "OCBUNDLE_PASSPHRASE_COMMAND")
+MAX_PASSPHRASE: Final = 1 << 16
+ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+"""Crockford's base 32: no two signs that look alike."""
+GROUPS: Final = 7
+"""Seven groups of four signs are 140 bits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locks:
+    """What a new bundle is sealed to."""
+
+    recipients: tuple[sealing.Recipient, ...] = ()
+    passphrase: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """What a bundle may be opened with."""
+
+    identities: tuple[sealing.Identity, ...] = field(default=(), repr=False)
+    passphrase: str | None = field(default=None, repr=False)
+
+
+def locks(
+    console: Console,
+    *,
+    recipients: Sequence[str] = (),
+    recipients_files: Sequence[str] = (),
+    identity_files: Sequence[str] = (),
+    passphrase: bool = False,
+    required: bool = True,
+) -> Locks:
+    """What to seal a new bundle to.
+
+    Raises:
+        click.UsageError: nothing was said, and there is nobody to ask.
+        InvalidRecipient: one of them isn't one.
+    """
+    environ = console.environ
+    from_environment = not (recipients or recipients_files or identity_files or passphrase)
+    if from_environment:
+        recipients = environ.get("OCBUNDLE_RECIPIENTS", "").replace(",", "\n").splitlines()
+        recipients_files = [path] if (path := environ.get("OCBUNDLE_RECIPIENTS_FILE")) else []
+    found = [sealing.parse_recipient(text.strip()) for text in recipients if text.strip()]
+    for path in recipients_files:
+        found += sealing.read_recipients(_standard_input(path))
+    for path in identity_files:
+        identities = sealing.read_identities(_standard_input(path), ask=_Asker(console))
+        found += [_recipient(identity) for identity in identities]
+    secret = None
+    if passphrase or (from_environment and any(environ.get(name) for name in PASSPHRASE_SOURCES)):
+        secret = _configured(console) or _new_passphrase(console)
+    elif not found and required:
+        if not console.can_ask():
+            raise click.UsageError(
+                "no recipient: give -r age1…, -R FILE, or -i FILE; or set OCBUNDLE_RECIPIENTS, or for a passphrase "
+                "OCBUNDLE_PASSPHRASE_FILE, _FD or _COMMAND"
+            )
+        secret = _new_passphrase(console)
+    return Locks(recipients=tuple(found), passphrase=secret)
+
+
+def keys(
+    console: Console,
+    *,
+    source: str,
+    identity_files: Sequence[str] = (),
+    passphrase: bool = False,
+    optional: bool = False,
+) -> Keys:
+    """What to open the bundle *source* with; with *optional*, it may be nothing.
+
+    Raises:
+        WrongPassphrase: an identity file's passphrase doesn't open it.
+        InvalidIdentity: an identity file holds no identity.
+    """
+    from_environment = not (identity_files or passphrase)
+    if from_environment and (path := console.environ.get("OCBUNDLE_IDENTITY_FILE")):
+        identity_files = [path]
+    identities: list[sealing.Identity] = []
+    for path in identity_files:
+        identities += sealing.read_identities(_standard_input(path), ask=_Asker(console))
+    secret = None
+    if passphrase or (from_environment and not identities):
+        secret = _configured(console)
+    if passphrase and secret is None:
+        secret = _ask(console, "Passphrase of the bundle: ")
+    elif not identities and secret is None and source != "-" and console.can_ask() and _only_a_passphrase(source):
+        empty = ", or nothing to check it without" if optional else ""
+        secret = _ask(console, f"Passphrase of the bundle{empty}: ", empty=optional)
+    return Keys(identities=tuple(identities), passphrase=secret or None)
+
+
+def _recipient(identity: sealing.Identity) -> sealing.Recipient:
+    if identity.recipient is None:
+        raise InvalidRequest(
+            f"{identity.label}: a plugin's identity doesn't tell its recipient", hint="give it with -r"
+        )
+    return sealing.parse_recipient(identity.recipient)
+
+
+def _only_a_passphrase(source: str) -> bool:
+    with Bundle.open(source) as bundle:
+        return set(bundle.info.recipients) == {"scrypt"}
+
+
+def _standard_input(path: str) -> str:
+    return "/dev/stdin" if path == "-" else path
+
+
+class _Asker:
+    """Asks for the passphrase of an encrypted identity file or SSH key; the environment may know it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __call__(self, file_name: str) -> str:
+        configured = _configured(self._console)
+        return _ask(self._console, f"Passphrase of {file_name}: ") if configured is None else configured
+
+
+def _configured(console: Console) -> str | None:
+    """The passphrase that the environment points to.
+
+    Raises:
+        InvalidRequest: two sources at once, or an empty passphrase.
+    """
+    named = [name for name in PASSPHRASE_SOURCES if console.environ.get(name)]
+    if not named:
+        return None
+    if len(named) > 1:
+        raise InvalidRequest(f"{' and '.join(named)} are both set: which passphrase is meant?")
+    name, value = named[0], console.environ[named[0]]
+    if name.endswith("_FILE"):
+        with open(value, "rb") as file:
+            data = file.read(MAX_PASSPHRASE)
+    elif name.endswith("_FD"):
+        data = _read_descriptor(name, value)
+    else:
+        data = _run(name, value)
+    try:
+        text = data.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        # Not "from" the cause: that error carries the secret.
+        raise InvalidRequest(f"{name}: the passphrase isn't UTF-8") from None
+    if not text:
+        raise InvalidRequest(f"{name}: the passphrase is empty")
+    return text
+
+
+def _read_descriptor(name: str, value: str) -> bytes:
+    try:
+        with open(int(value), "rb") as file:
+            return file.read(MAX_PASSPHRASE)
+    except (ValueError, OSError) as error:
+        raise InvalidRequest(f"{name}: '{value}' is no open file descriptor") from error
+
+
+def _run(name: str, command: str) -> bytes:
+    try:
+        # No standard input: it may be the bundle. Standard error is the terminal's, for the command's own questions.
+        result = subprocess.run(  # noqa: S603 - the command is the user's own, and no shell reads it
+            shlex.split(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False
+        )
+    except (ValueError, OSError) as error:
+        raise InvalidRequest(f"{name}: the command can't be run: {error}") from error
+    if result.returncode != 0:
+        raise BundleError(f"{name}: the command failed with exit code {result.returncode}")
+    return result.stdout
+
+
+def _ask(console: Console, prompt: str, *, empty: bool = False) -> str:
+    if not console.can_ask():
+        raise KeyRequired(
+            "a passphrase is needed, and there is no terminal to ask at",
+            hint="set OCBUNDLE_PASSPHRASE_FILE, OCBUNDLE_PASSPHRASE_FD or OCBUNDLE_PASSPHRASE_COMMAND",
+        )
+    try:
+        answer = getpass.getpass(prompt)
+    except EOFError:
+        answer = ""
+    if not answer and not empty:
+        raise KeyRequired("no passphrase was typed")
+    return answer
+
+
+def _new_passphrase(console: Console) -> str:
+    first = _ask(console, "Passphrase for the bundle (empty for a generated one): ", empty=True)
+    if not first:
+        generated = generate()
+        console.show(f"Generated passphrase, write it down now: {generated}")
+        return generated
+    if _ask(console, "The same passphrase again: ", empty=True) != first:
+        raise InvalidRequest("the two passphrases differ")
+    return first
+
+
+def generate() -> str:
+    """A passphrase that nobody guesses."""
+    return "-".join("".join(secrets.choice(ALPHABET) for _ in range(4)) for _ in range(GROUPS))
