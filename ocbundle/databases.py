@@ -89,7 +89,6 @@ def capture(
 
     Raises:
         NoSpace: *scratch* is full.
-        OSError: the database itself can't be opened.
     """
     private = tempfile.mkdtemp(prefix="database-", dir=os.fsdecode(scratch))
     try:
@@ -112,7 +111,7 @@ def _take(directory_fd: int, name: bytes, directory_path: bytes, target: str, pa
     deadline = time.monotonic() + patience_s
     for _ in range(_TRIES):
         # This descriptor closes last: closing it would drop the locks of our own connection.
-        with _descriptor(os.open(name, _OPEN, dir_fd=directory_fd)) as database_fd:
+        with _opened(directory_fd, name) as database_fd:
             # A reader's lock: the last connection to close can't remove the log, and no journal can be rolled back.
             _share(database_fd, deadline)
             with _live(directory_fd, name) as live:
@@ -131,6 +130,13 @@ def _descriptor(descriptor: int) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _opened(directory_fd: int, name: bytes) -> contextlib.AbstractContextManager[int]:
+    try:
+        return _descriptor(os.open(name, _OPEN, dir_fd=directory_fd))
+    except OSError as error:
+        raise _Refused(f"it can't be opened: {error.strerror}") from error
 
 
 # --- Locks ---------------------------------------------------------------------------------------------------------
