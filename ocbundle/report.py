@@ -7,22 +7,16 @@ here prints, or touches a file. Every name goes through :func:`ocbundle.paths.di
 from __future__ import annotations
 
 import base64
-import stat
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from ocbundle import paths
-from ocbundle.bundle import BundleInfo
 from ocbundle.errors import BundleError
 from ocbundle.model import (
-    Entry,
-    Kind,
     Level,
     Manifest,
     PackReport,
-    Profile,
     Progress,
     Root,
     Skipped,
@@ -34,13 +28,6 @@ ROWS_SHOWN: Final = 20
 """How many losses are told one by one unless all are asked for."""
 
 Fields = dict[str, Any]
-
-FILE_TYPES: Final = {
-    Kind.DIRECTORY: stat.S_IFDIR,
-    Kind.FILE: stat.S_IFREG,
-    Kind.SYMLINK: stat.S_IFLNK,
-    Kind.HARDLINK: stat.S_IFREG,
-}
 
 
 # --- Words and numbers ---------------------------------------------------------------------------------------------
@@ -196,7 +183,7 @@ def skipped_fields(row: Skipped) -> Fields:
     """A path that was left out, in JSON."""
     return {
         "status": "skipped",
-        **path_fields(_full_path(row.root, row.path)),
+        **path_fields(full_path(row.root, row.path)),
         "kind": row.kind,
         "reason": str(row.reason),
         "detail": row.detail,
@@ -210,8 +197,8 @@ def verify_lines(report: VerifyReport, *, expected: bool) -> list[str]:
     """What ``verify`` found; the last line says exactly what is proven, and what isn't."""
     lines = [f"{size(report.size)} in {counted(report.sections, 'section')}, bundle {report.bundle_id}"]
     if report.manifest is not None:
-        lines.append(_packed(report.manifest))
-        lines.append(_held(report.manifest))
+        lines.append(packed(report.manifest))
+        lines.append(held(report.manifest))
     return [*lines, f"digest: {report.digest}", claim(report, expected=expected)]
 
 
@@ -281,50 +268,7 @@ def unpack_fields(report: UnpackReport) -> Fields:
     }
 
 
-# --- list and inspect ----------------------------------------------------------------------------------------------
-
-
-def entry_line(entry: Entry, manifest: Manifest, *, long: bool = False) -> str:
-    """``root/path``; with *long*, as ``ls -l`` shows it, and with the time in UTC."""
-    if not long:
-        return entry.name
-    if entry.kind is Kind.HARDLINK:  # the rest is its target's
-        mode, owner, length, when = "h---------", "", "", ""
-    else:
-        mode = stat.filemode(FILE_TYPES[entry.kind] | entry.mode)
-        user = paths.display(manifest.users.get(entry.uid, str(entry.uid)))
-        group = paths.display(manifest.groups.get(entry.gid, str(entry.gid)))
-        owner, length, when = f"{user} {group}", str(entry.size), moment(entry.mtime_ns // 1_000_000_000)
-    name = entry.name
-    if entry.kind is Kind.SYMLINK:
-        name += f" -> {paths.display(entry.target or b'')}"
-    elif entry.kind is Kind.HARDLINK:
-        name += f" link to {paths.display(_full_path(entry.root, entry.target or b''))}"
-    return f"{mode} {owner:<17} {length:>12} {when:<19} {name}"
-
-
-def entry_fields(entry: Entry, manifest: Manifest) -> Fields:
-    """An entry in JSON. What a hard link shares with its target is given there only."""
-    fields: Fields = {
-        "status": "entry",
-        **path_fields(_full_path(entry.root, entry.path)),
-        "kind": entry.kind.name.lower(),
-    }
-    if entry.kind is Kind.HARDLINK:
-        return fields | path_fields(_full_path(entry.root, entry.target or b""), "target")
-    fields |= {
-        "mode": f"{entry.mode:04o}",
-        "uid": entry.uid,
-        "gid": entry.gid,
-        "user": manifest.users.get(entry.uid),
-        "group": manifest.groups.get(entry.gid),
-        "mtime_ns": entry.mtime_ns,
-    }
-    if entry.kind is Kind.FILE:
-        fields |= {"size": entry.size, "sha256": (entry.sha256 or b"").hex(), "capture": str(entry.capture)}
-    elif entry.kind is Kind.SYMLINK:
-        fields |= path_fields(entry.target or b"", "target")
-    return fields
+# --- What several of them say --------------------------------------------------------------------------------------
 
 
 def root_lines(roots: Iterable[Root]) -> list[str]:
@@ -344,100 +288,8 @@ def root_fields(root: Root) -> Fields:
     }
 
 
-def info_lines(info: BundleInfo) -> list[str]:
-    """What anybody can tell of a bundle."""
-    sections = Counter(section.type.decode("ascii") for section in info.sections)
-    return [
-        f"bundle {info.bundle_id}, format version {info.read_version} (written by version {info.write_version})",
-        f"{size(info.size)} ({info.size:,} bytes) in {counted(len(info.sections), 'section')}: {counts(sections)}",
-        f"sealed to: {', '.join(map(paths.display, info.recipients))}",
-        f"digest: {info.digest}",
-    ]
-
-
-def info_fields(info: BundleInfo) -> Fields:
-    """What anybody can tell of a bundle, in JSON."""
-    return {
-        "bundle_id": info.bundle_id,
-        "read_version": info.read_version,
-        "write_version": info.write_version,
-        "size": info.size,
-        "digest": info.digest,
-        "recipients": list(info.recipients),
-        "sections": [
-            {"type": s.type.decode("ascii"), "number": s.number, "offset": s.offset, "length": s.body_length}
-            for s in info.sections
-        ],
-    }
-
-
-def manifest_lines(manifest: Manifest, left_out: Mapping[str, int]) -> list[str]:
-    """What only a key shows of a bundle. *left_out* counts what was skipped, by reason."""
-    lines = [_packed(manifest), _held(manifest), "roots:", *root_lines(manifest.roots)]
-    for profile in manifest.profiles:
-        lines += _profile_lines(profile)
-    return [*lines, f"left out: {counts(left_out) or 'nothing'}"]
-
-
-def manifest_fields(manifest: Manifest, left_out: Mapping[str, int]) -> Fields:
-    """What only a key shows of a bundle, in JSON."""
-    source = manifest.source
-    return {
-        "created": manifest.created,
-        "generator": manifest.generator,
-        "source": {
-            "host": source.host,
-            "os": source.os,
-            "user": source.user,
-            "uid": source.uid,
-            "gid": source.gid,
-            **path_fields(source.home, "home"),
-        },
-        "entries": manifest.totals.entries,
-        "bytes": manifest.totals.size,
-        "roots": [root_fields(root) for root in manifest.roots],
-        "profiles": [_profile_fields(profile) for profile in manifest.profiles],
-        "left_out": dict(left_out),
-    }
-
-
-def _profile_lines(profile: Profile) -> list[str]:
-    gateway = [f"gateway {profile.mode or 'mode not set'}"]
-    gateway += [f"port {profile.port}"] if profile.port else []
-    gateway += [f"OpenClaw {profile.version}"] if profile.version else []
-    gateway += [f"storage era {profile.era}"] if profile.era else []
-    lines = [f"profile {paths.display(profile.name)}: {paths.display(', '.join(gateway))}"]
-    named = {
-        "agents": profile.agents,
-        "channels": profile.channels,
-        "workspaces": [
-            f"{w.agent} in {_full_path(w.root, w.path).decode('utf-8', 'surrogateescape')}" for w in profile.workspaces
-        ],
-        "plugins to install again": profile.plugins,
-        "secrets inside": profile.secrets,
-    }
-    return lines + [f"  {what}: {', '.join(map(paths.display, names))}" for what, names in named.items() if names]
-
-
-def _profile_fields(profile: Profile) -> Fields:
-    return {
-        "name": profile.name,
-        "state": profile.state,
-        **({} if profile.config is None else path_fields(profile.config, "config")),
-        "mode": profile.mode,
-        "port": profile.port,
-        "version": profile.version,
-        "era": profile.era,
-        "schemas": dict(profile.schemas),
-        "agents": list(profile.agents),
-        "channels": list(profile.channels),
-        "plugins": list(profile.plugins),
-        "secrets": list(profile.secrets),
-        "workspaces": [{"agent": w.agent, **path_fields(_full_path(w.root, w.path))} for w in profile.workspaces],
-    }
-
-
-def _packed(manifest: Manifest) -> str:
+def packed(manifest: Manifest) -> str:
+    """When, where, by whom and with what a bundle was packed."""
     source = manifest.source
     return (
         f"packed {moment(manifest.created)} UTC on {paths.display(source.host or 'an unnamed host')}"
@@ -446,9 +298,11 @@ def _packed(manifest: Manifest) -> str:
     )
 
 
-def _held(manifest: Manifest) -> str:
+def held(manifest: Manifest) -> str:
+    """How much a bundle holds."""
     return f"{counted(manifest.totals.entries, 'entry', 'entries')}, {size(manifest.totals.size)} unpacked"
 
 
-def _full_path(root: str, path: bytes) -> bytes:
+def full_path(root: str, path: bytes) -> bytes:
+    """``root/path``, as bytes."""
     return root.encode() + b"/" + path if path else root.encode()

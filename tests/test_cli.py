@@ -380,9 +380,28 @@ def test_a_passphrase_from_a_descriptor_loses_one_newline_only(tmp_path: Path) -
     assert keys._configured(console) == "two\n"
 
 
-def test_p_without_a_terminal_asks_for_another_source(run: Run, packed: Sample) -> None:
-    result = run("pack", packed.directory, "-p", "-o", "b")
-    assert (result.code, "OCBUNDLE_PASSPHRASE_FILE" in result.err) == (5, True)
+@pytest.mark.parametrize(("arguments", "code"), [(("pack", ".", "-o", "b"), 2), (("list",), 5)])
+def test_p_without_a_terminal_asks_for_another_source(
+    run: Run, packed: Sample, arguments: tuple[str, ...], code: int
+) -> None:
+    result = run(*(arguments if code == 2 else place(arguments, packed.bundle)), "-p")
+    assert (result.code, "OCBUNDLE_PASSPHRASE_FILE" in result.err) == (code, True)
+
+
+def test_a_dry_run_asks_for_no_passphrase(run: Run, packed: Sample) -> None:
+    assert run("pack", packed.directory, "-p", "--dry-run").code == 0
+
+
+def test_an_identity_and_a_passphrase_of_the_environment_are_both_tried(
+    run: Run, packed: Sample, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text("wrong")
+    env = {"OCBUNDLE_IDENTITY_FILE": str(packed.key), "OCBUNDLE_PASSPHRASE_FILE": "secret"}
+    assert run("list", packed.bundle, env=env).code == 0
+
+
+def test_standard_input_cant_be_the_bundle_and_the_key(run: Run) -> None:
+    assert run("verify", "-", "-i", "-").code == 2
 
 
 def test_secrets_dont_show_in_a_repr() -> None:
@@ -562,7 +581,8 @@ def test_another_key_ends_with_5(run: Run, packed: Sample, command: tuple[str, .
 
 @pytest.mark.parametrize("command", [("list",), ("unpack", "--to", "out"), ("cat", "data/hello.txt")])
 def test_no_key_where_one_is_needed_ends_with_5(run: Run, packed: Sample, command: tuple[str, ...]) -> None:
-    assert run(*place(command, packed.bundle)).code == 5
+    result = run(*place(command, packed.bundle))
+    assert (result.code, "ocbundle: hint: open it with -i FILE or -p\n" in result.err) == (5, True)
 
 
 @pytest.mark.parametrize("command", READERS, ids=lambda command: command[0])
@@ -726,6 +746,12 @@ def test_a_bundle_goes_through_pipes_and_the_report_to_standard_error(packed: Sa
 def test_json_goes_to_standard_error_where_standard_output_is_the_bundle(packed: Sample) -> None:
     made = program("pack", packed.directory, "-r", packed.recipient, "-o", "-", "--json")
     assert json.loads(made.stderr.splitlines()[-1])["message_type"] == "summary"
+
+
+def test_a_closed_standard_output_is_noticed_before_any_work(packed: Sample, tmp_path: Path) -> None:
+    command = [*PROGRAM, "pack", str(packed.directory), "-r", packed.recipient, "-o", str(tmp_path / "b")]
+    result = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *command], stderr=subprocess.PIPE, check=False)
+    assert (result.returncode, result.stderr) == (1, b"ocbundle: error: standard output is closed\n")
 
 
 def test_a_reader_that_goes_away_ends_a_list_quietly(packed: Sample) -> None:

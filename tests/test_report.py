@@ -8,6 +8,7 @@ import json
 import pytest
 
 from ocbundle import report
+from ocbundle.cli import listing
 from ocbundle.errors import Malformed
 from ocbundle.model import (
     Entry,
@@ -227,29 +228,29 @@ def test_unpack_says_where_everything_is() -> None:
 
 def test_a_long_row_shows_names_where_they_are_known_and_numbers_elsewhere() -> None:
     row = entry(Kind.FILE, size=1, extents=(Extent(0, 0, 1),), sha256=bytes(32))
-    assert report.entry_line(row, MANIFEST, long=True) == (
+    assert listing.entry_line(row, MANIFEST, long=True) == (
         "-rwxr-xr-x alice 50                     1 2025-11-24 21:42:14 default/x"
     )
 
 
 def test_a_long_row_shows_where_a_symbolic_link_leads() -> None:
-    assert report.entry_line(entry(Kind.SYMLINK, target=b"a\x1bb"), MANIFEST, long=True).endswith(
+    assert listing.entry_line(entry(Kind.SYMLINK, target=b"a\x1bb"), MANIFEST, long=True).endswith(
         "default/x -> a\\x1bb"
     )
 
 
 def test_a_long_row_shows_what_a_hard_link_is_a_link_to() -> None:
-    line = report.entry_line(entry(Kind.HARDLINK, target=b"first"), MANIFEST, long=True)
+    line = listing.entry_line(entry(Kind.HARDLINK, target=b"first"), MANIFEST, long=True)
     assert line.startswith("h---------")
     assert line.endswith("default/x link to default/first")
 
 
 def test_a_time_before_the_epoch_is_shown() -> None:
-    assert "1969-12-31 23:59:59" in report.entry_line(entry(Kind.DIRECTORY, mtime_ns=-1), MANIFEST, long=True)
+    assert "1969-12-31 23:59:59" in listing.entry_line(entry(Kind.DIRECTORY, mtime_ns=-1), MANIFEST, long=True)
 
 
 def test_a_root_is_listed_by_its_name_alone() -> None:
-    assert report.entry_line(entry(Kind.DIRECTORY, path=b""), MANIFEST) == "default"
+    assert listing.entry_line(entry(Kind.DIRECTORY, path=b""), MANIFEST) == "default"
 
 
 def test_every_kind_of_entry_fits_into_json() -> None:
@@ -259,12 +260,12 @@ def test_every_kind_of_entry_fits_into_json() -> None:
         entry(Kind.SYMLINK, target=b"\xff"),
         entry(Kind.HARDLINK, target=b"y"),
     ]
-    kinds = [json.loads(json.dumps(report.entry_fields(row, MANIFEST)))["kind"] for row in rows]
+    kinds = [json.loads(json.dumps(listing.entry_fields(row, MANIFEST)))["kind"] for row in rows]
     assert kinds == ["directory", "file", "symlink", "hardlink"]
 
 
 def test_a_manifest_shows_kinds_of_secret_and_what_was_left_out() -> None:
-    assert report.manifest_lines(MANIFEST, {"socket": 2}) == [
+    assert listing.manifest_lines(MANIFEST, {"socket": 2}) == [
         "packed 2025-11-24 21:42:14 UTC on alpha by alice (Linux) with ocbundle 1",
         "3 entries, 2.0 KiB unpacked",
         "roots:",
@@ -278,7 +279,7 @@ def test_a_manifest_shows_kinds_of_secret_and_what_was_left_out() -> None:
 
 
 def test_a_manifest_fits_into_json() -> None:
-    fields = json.loads(json.dumps(report.manifest_fields(MANIFEST, {"socket": 2})))
+    fields = json.loads(json.dumps(listing.manifest_fields(MANIFEST, {"socket": 2})))
     assert fields["profiles"][0]["workspaces"] == [{"agent": "main", "path": "default/workspace"}]
 
 

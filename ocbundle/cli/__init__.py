@@ -20,6 +20,10 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP, and means it
             signal.signal(number, signal.default_int_handler)  # unwinds, so that temporaries are removed
+    if sys.stdout is None:  # closed: a bundle or a report would be lost in silence
+        sys.exit("ocbundle: error: standard output is closed")
+    sys.stdin = sys.stdin or open(os.devnull, encoding="ascii")  # noqa: SIM115 - for the whole run
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the whole run
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal in another encoding still shows something

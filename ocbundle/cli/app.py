@@ -22,7 +22,7 @@ from ocbundle.cli.keygen import keygen
 from ocbundle.cli.pack import pack
 from ocbundle.cli.unpack import unpack
 from ocbundle.cli.verify import verify
-from ocbundle.errors import BundleError
+from ocbundle.errors import BundleError, KeyRequired
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 80, "terminal_width": 80}
 EPILOG = """\b
@@ -96,7 +96,10 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def _fields(error: BaseException, number: int) -> dict[str, object]:
     if isinstance(error, BundleError):
-        return report.error_fields(error, number)
+        fields = report.error_fields(error, number)
+        if isinstance(error, KeyRequired) and "OCBUNDLE" not in (error.hint or ""):
+            fields["hint"] = "open it with -i FILE or -p"  # the library knows no flags
+        return fields
     hint = None
     if isinstance(error, click.UsageError):
         message = error.format_message().rstrip(".")

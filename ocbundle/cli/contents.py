@@ -11,7 +11,7 @@ from typing import Final
 import click
 
 from ocbundle import Bundle, report
-from ocbundle.cli import exits, keys, options
+from ocbundle.cli import exits, keys, listing, options
 from ocbundle.cli.console import Console
 
 CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -47,7 +47,7 @@ def list_(
         else:
             manifest = bundle.manifest
             for entry in bundle.entries():
-                console.row(report.entry_line(entry, manifest, long=long), report.entry_fields(entry, manifest))
+                console.row(listing.entry_line(entry, manifest, long=long), listing.entry_fields(entry, manifest))
                 number += 1
         console.report([], {"command": "list", "digest": bundle.info.digest, "rows": number})
     return exits.DONE
@@ -73,11 +73,11 @@ def inspect(
         passphrase=opened.passphrase,
         max_work_factor=max_work_factor,
     ) as bundle:
-        lines, fields = report.info_lines(bundle.info), report.info_fields(bundle.info)
+        lines, fields = listing.info_lines(bundle.info), listing.info_fields(bundle.info)
         if opened.identities or opened.passphrase:
             left_out = Counter(str(row.reason) for row in bundle.skipped())
-            lines += report.manifest_lines(bundle.manifest, left_out)
-            fields |= report.manifest_fields(bundle.manifest, left_out)
+            lines += listing.manifest_lines(bundle.manifest, left_out)
+            fields |= listing.manifest_fields(bundle.manifest, left_out)
     console.report(lines, {"command": "inspect", **fields})
     return exits.DONE
 

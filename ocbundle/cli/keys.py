@@ -52,7 +52,7 @@ def locks(
     passphrase: bool = False,
     required: bool = True,
 ) -> Locks:
-    """What to seal a new bundle to.
+    """What to seal a new bundle to. Unless it's *required*, nobody is asked.
 
     Raises:
         click.UsageError: nothing was said, and there is nobody to ask.
@@ -71,13 +71,10 @@ def locks(
         found += [_recipient(identity) for identity in identities]
     secret = None
     if passphrase or (from_environment and any(environ.get(name) for name in PASSPHRASE_SOURCES)):
-        secret = _configured(console) or _new_passphrase(console)
+        secret = _configured(console)
+        if secret is None and required:
+            secret = _new_passphrase(console)
     elif not found and required:
-        if not console.can_ask():
-            raise click.UsageError(
-                "no recipient: give -r age1…, -R FILE, or -i FILE; or set OCBUNDLE_RECIPIENTS, or for a passphrase "
-                "OCBUNDLE_PASSPHRASE_FILE, _FD or _COMMAND"
-            )
         secret = _new_passphrase(console)
     return Locks(recipients=tuple(found), passphrase=secret)
 
@@ -99,11 +96,13 @@ def keys(
     from_environment = not (identity_files or passphrase)
     if from_environment and (path := console.environ.get("OCBUNDLE_IDENTITY_FILE")):
         identity_files = [path]
+    if source == "-" and "-" in identity_files:
+        raise click.UsageError("standard input can't be both the bundle and the identity file")
     identities: list[sealing.Identity] = []
     for path in identity_files:
         identities += sealing.read_identities(_standard_input(path), ask=_Asker(console))
     secret = None
-    if passphrase or (from_environment and not identities):
+    if passphrase or from_environment:
         secret = _configured(console)
     if passphrase and secret is None:
         secret = _ask(console, "Passphrase of the bundle: ")
@@ -207,6 +206,11 @@ def _ask(console: Console, prompt: str, *, empty: bool = False) -> str:
 
 
 def _new_passphrase(console: Console) -> str:
+    if not console.can_ask():
+        raise click.UsageError(
+            "nobody is there to type a passphrase: give -r age1…, -R FILE or -i FILE; or set OCBUNDLE_RECIPIENTS, or "
+            "for a passphrase OCBUNDLE_PASSPHRASE_FILE, OCBUNDLE_PASSPHRASE_FD or OCBUNDLE_PASSPHRASE_COMMAND"
+        )
     first = _ask(console, "Passphrase for the bundle (empty for a generated one): ", empty=True)
     if not first:
         generated = generate()
