@@ -25,7 +25,7 @@ import pytest
 
 import ocbundle
 from ocbundle import cli, paths
-from ocbundle.cli import demo, keys, pack, sample
+from ocbundle.cli import demo, keys, pack, progress, sample
 from ocbundle.cli.app import app
 from ocbundle.cli.console import Console
 
@@ -494,6 +494,24 @@ def test_a_slow_verb_shows_a_bar_at_a_terminal(tmp_path: Path) -> None:
 def test_a_verb_shows_no_bar_in_a_log() -> None:
     result = subprocess.run([*PYTHON, SLOW_VERB], capture_output=True, check=True)
     assert (result.stdout, result.stderr) == (b"", b"")
+
+
+def test_a_long_run_tells_a_log_now_and_then_how_far_it_is(
+    run: Run, packed: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY", 0)
+    assert re.search(r"^ocbundle: verifying: \d+ %, ", run("verify", packed.bundle, "-i", packed.key).err, re.MULTILINE)
+
+
+def test_a_long_run_tells_a_program_how_far_it_is(run: Run, packed: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "JSON_EVERY", 0)
+    first = run("verify", "--json", packed.bundle, "-i", packed.key).objects[0]
+    assert (first["status"], first["stage"], first["bytes_total"]) == ("progress", "verify", 119)
+
+
+def test_a_quiet_run_shows_no_progress(run: Run, packed: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY", 0)
+    assert run("verify", "-q", packed.bundle, "-i", packed.key) == Result(0, "", "")
 
 
 # --- verify --------------------------------------------------------------------------------------------------------
