@@ -17,7 +17,7 @@ def small(where: Path, *, files: int = 20_001, seed: int = 1) -> None:
     """Chat-like JSON, JSONL and Markdown files of 0.5 to 20 KB, and three SQLite databases of 20 MB."""
     rng = random.Random(seed)
     for number in range(files):
-        directory = where / f"agents/agent-{number % 40:02d}/sessions" / f"{number % 97:02d}"
+        directory = where / f"agents/agent-{number % 40:02d}/sessions" / f"{number % 8}"
         directory.mkdir(parents=True, exist_ok=True)
         size = int(512 * 40 ** rng.random())
         suffix, text = _document(rng, number, size)

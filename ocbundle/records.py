@@ -22,6 +22,7 @@ from ocbundle.model import (
     Host,
     Kind,
     Manifest,
+    Metadata,
     Profile,
     Reason,
     Role,
@@ -59,11 +60,10 @@ def _unpack_any(data: bytes) -> Any:  # noqa: ANN401 - it is narrowed field by f
         value = msgpack.unpackb(
             data, raw=False, strict_map_key=False, ext_hook=_refuse_extension, object_pairs_hook=_ordered_map
         )
-    except (Malformed, RecursionError):
-        raise
+        packed = _pack(value)  # an older msgpack unpacks deeper nesting than it packs
     except ValueError as error:  # every error of msgpack's, and of UTF-8, is one
         raise Malformed("a record isn't MessagePack", rule="R-8.6") from error
-    if _pack(value) != data:  # a longer form of an integer or a header
+    if packed != data:  # a longer form of an integer or a header
         raise Malformed("a record isn't canonical MessagePack", rule="R-8.1")
     return value
 
@@ -342,53 +342,75 @@ class Batch:
     skipped: tuple[Skipped, ...]
 
 
-def encode_batch(entries: Sequence[Entry], skipped: Sequence[Skipped], *, roots: Mapping[str, int]) -> bytes:
-    """The raw bytes of an ENTR section; *roots* gives each root's index."""
-    return _pack(
-        {
-            "entries": [_row(entry, roots[entry.root], entry.sha256) for entry in entries],
-            "skipped": [[roots[s.root], s.path, s.kind, str(s.reason), s.detail] for s in skipped],
-        }
-    )
+Row = list[Any]
+"""The twelve fields of an entry (section 9.4). A writer fills in the segments' numbers before it is encoded."""
 
 
-def encode_journal(entries: Sequence[Entry]) -> bytes:
-    """The raw bytes of a journal (section 9.6): rows by the root's name, without digests."""
-    return _pack([_row(entry, entry.root, None) for entry in entries])
-
-
-def _row(entry: Entry, root: int | str, sha256: bytes | None) -> list[object]:
+def entry_row(entry: Entry, root: int) -> Row:
+    """The row of *entry*, whose root is number *root*."""
     if entry.kind is Kind.HARDLINK:
         return [root, entry.path, 3, None, None, None, None, None, None, None, entry.target, None]
     is_file = entry.kind is Kind.FILE
     return [
         root,
         entry.path,
-        int(entry.kind),
+        entry.kind.value,
         entry.mode,
         entry.uid,
         entry.gid,
         entry.mtime_ns,
         entry.size if is_file else None,
-        sha256 if is_file else None,
+        entry.sha256 if is_file else None,
         [[extent.segment, extent.offset, extent.length] for extent in entry.extents] if is_file else None,
         entry.target,
-        _extra(entry),
+        _extra(entry.capture, entry.xattrs),
     ]
 
 
-def _extra(entry: Entry) -> dict[str, object] | None:
+def file_row(
+    metadata: Metadata, root: int, *, size: int, sha256: bytes, extents: list[list[int]], capture: Capture
+) -> Row:
+    """The row of a file, as :func:`entry_row`; *extents* are lists of segment, offset and length."""
+    return [
+        root,
+        metadata.path,
+        1,
+        metadata.mode,
+        metadata.uid,
+        metadata.gid,
+        metadata.mtime_ns,
+        size,
+        sha256,
+        extents,
+        None,
+        _extra(capture, metadata.xattrs) if capture or metadata.xattrs else None,
+    ]
+
+
+def row_length(row: Row) -> int:
+    """An upper bound for the bytes that *row* takes, in a batch or, without its root's name, in a journal."""
+    extra = 0 if row[11] is None else len(_pack(row[11]))
+    return 96 + len(row[1]) + len(row[10] or b"") + 20 * len(row[9] or ()) + extra
+
+
+def encode_batch(entries: Sequence[Row], skipped: Sequence[Skipped], *, roots: Mapping[str, int]) -> bytes:
+    """The raw bytes of an ENTR section; *roots* gives each root's number."""
+    left_out = [[roots[row.root], row.path, row.kind, str(row.reason), row.detail] for row in skipped]
+    return _pack({"entries": entries, "skipped": left_out})
+
+
+def encode_journal(entries: Sequence[Row], *, roots: Sequence[str]) -> bytes:
+    """The raw bytes of a journal (section 9.6): rows by the root's name, without digests."""
+    return _pack([[roots[row[0]], *row[1:8], None, *row[9:]] for row in entries])
+
+
+def _extra(capture: Capture, xattrs: Sequence[tuple[bytes, bytes]]) -> dict[str, object] | None:
     extra: dict[str, object] = {}
-    if entry.capture:
-        extra["capture"] = str(entry.capture)
-    if entry.xattrs:
-        extra["xattrs"] = [[name, value] for name, value in sorted(entry.xattrs)]
+    if capture:
+        extra["capture"] = str(capture)
+    if xattrs:
+        extra["xattrs"] = [[name, value] for name, value in sorted(xattrs)]
     return extra or None
-
-
-def extra_length(xattrs: Sequence[tuple[bytes, bytes]]) -> int:
-    """An upper bound, in bytes, of what *xattrs* take of an entry's ``extra``, to hold against R-9.15."""
-    return 32 + sum(len(name) + len(value) + 11 for name, value in xattrs)
 
 
 def decode_batch(data: bytes, *, roots: Sequence[str]) -> Batch:

@@ -18,16 +18,15 @@ from typing import Final, Protocol, Self
 from ocbundle import compression, limits, records, wire
 from ocbundle.agefile import Random
 from ocbundle.errors import LimitExceeded
-from ocbundle.model import Capture, Entry, Extent, Kind, Manifest, Metadata, Root, Sensitivity, Skipped, Totals
+from ocbundle.model import Capture, Entry, Manifest, Metadata, Root, Sensitivity, Skipped, Totals
 from ocbundle.sealing import BundleKey
 
 _REMEMBERED: Final = 1 << 16
 """How many files' digests are kept to store equal files once: about 16 MiB."""
 _BATCH_TARGET: Final = limits.MAX_BATCH // 2
 _JOURNAL_TARGET: Final = limits.MAX_JOURNAL // 2
-_ROW_LENGTH: Final = 128
-"""An upper bound for a row without path, target, extents and attributes."""
-_EXTENT_LENGTH: Final = 20
+_SKIPPED_LENGTH: Final = 64
+"""More than a skipped row takes beside its path and detail."""
 _RESERVED_SECTIONS: Final = 64
 
 
@@ -38,41 +37,35 @@ class Output(Protocol):
         """Write *data*, or as much of it as goes now, and tell how much that was."""
 
 
+_Extents = list[list[int]]
+"""Segment, offset and length of each extent of a file; the segment is -1 until it has a number."""
+
+
 @dataclass(slots=True)
 class _Segment:
     """A segment being gathered. Its number is given when it ends, since segments are numbered in file order."""
 
     parts: list[bytes] = field(default_factory=list)
     length: int = 0
-    number: int | None = None
-    waiting: list[_Row] = field(default_factory=list)
-    """Entries whose last bytes are in this segment: to be journaled in it."""
+    is_open: bool = True
+    extents: _Extents = field(default_factory=list)
+    """Extents in it, to be given its number."""
+    waiting: list[records.Row] = field(default_factory=list)
+    """Entries whose last bytes are in it, to be journaled in it."""
+
+    def append(self, data: bytes, extents: _Extents) -> None:
+        """Put *data* at the end, and its extent at the end of *extents*, the file's."""
+        if extents and self.extents and extents[-1] is self.extents[-1]:
+            extents[-1][2] += len(data)
+        else:
+            extents.append([-1, self.length, len(data)])
+            self.extents.append(extents[-1])
+        self.parts.append(data)
+        self.length += len(data)
 
 
-@dataclass(slots=True)
-class _Row:
-    """An entry whose extents may lie in segments that have no number yet."""
-
-    entry: Entry
-    extents: tuple[tuple[_Segment | None, int, int], ...]
-
-    @property
-    def length(self) -> int:
-        entry = self.entry
-        variable = len(entry.path) + len(entry.target or b"") + len(entry.root) + records.extra_length(entry.xattrs)
-        return _ROW_LENGTH + variable + _EXTENT_LENGTH * len(self.extents)
-
-    def resolve(self) -> Entry:
-        """The entry with its extents; every segment it lies in has ended."""
-        if not self.extents:
-            return self.entry
-        extents = []
-        for segment, offset, length in self.extents:
-            if segment is not None and segment.number is None:
-                raise AssertionError("an entry was written before its content")
-            extents.append(Extent(None if segment is None else segment.number, offset, length))
-        size = sum(extent.length for extent in extents)
-        return dataclasses.replace(self.entry, size=size, extents=tuple(extents))
+_Where = tuple[_Extents, _Segment | None]
+"""A file's extents, and the segment that the last of them is in; an empty file is in none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +98,8 @@ class Writer:
         self._key = key
         self._random = random
         self._level = level
-        self._roots = {root.name: index for index, root in enumerate(roots)}
+        self._root_names = [root.name for root in roots]
+        self._roots = {name: number for number, name in enumerate(self._root_names)}
         self._preamble = wire.Preamble(bundle_id=bundle_id)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="ocbundle-seal")
         self._in_flight: deque[tuple[bytes, int, Future[tuple[bytes, bytes]]]] = deque()
@@ -113,14 +107,12 @@ class Writer:
         self._sections: list[wire.Section] = []
         self._counts = {wire.SEGM: 0, wire.ENTR: 0}
         self._streams: dict[Sensitivity, _Segment] = {}
-        self._known: OrderedDict[tuple[Sensitivity, bytes], tuple[tuple[_Segment | None, int, int], ...]] = (
-            OrderedDict()
-        )
-        self._rows: list[_Row] = []
+        self._known: OrderedDict[tuple[Sensitivity, bytes], _Where] = OrderedDict()
+        self._rows: list[records.Row] = []
         self._skipped: list[Skipped] = []
         self._batch_length = 0
-        self._ready: list[_Row] = []
-        self._ready_length = 0
+        self._ready: list[records.Row] = []
+        self._journal_length = 0
         self._entries = self._skips = self._size = 0
         self.offset = 0
         """Bytes written so far."""
@@ -145,7 +137,7 @@ class Writer:
 
     def add(self, entry: Entry) -> None:
         """Take a directory, a symbolic link or a hard link. Entries come in ascending order (R-9.6)."""
-        self._complete(_Row(entry, ()))
+        self._complete(records.entry_row(entry, self._roots[entry.root]), None)
 
     def add_file(
         self,
@@ -160,13 +152,13 @@ class Writer:
         Equal content is stored once for each sensitivity.
         """
         digest = hashlib.sha256(data).digest()
-        extents = self._known.get((sensitivity, digest))
-        if extents is None:
-            extents = self._append_whole(data, sensitivity) if data else ()
-            self._known[sensitivity, digest] = extents
+        known = self._known.get((sensitivity, digest))
+        if known is None:
+            known = self._append_whole(data, sensitivity) if data else ([], None)
+            self._known[sensitivity, digest] = known
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
-        self._complete(_Row(_file(metadata, digest, capture), extents))
+        self._complete_file(metadata, len(data), digest, known, capture)
         if sensitivity is Sensitivity.MIXED:
             self._end_segment(sensitivity)
 
@@ -178,7 +170,7 @@ class Writer:
         """List something that was left out. Skipped rows come in ascending order too."""
         self._skipped.append(skipped)
         self._skips += 1
-        self._batch_length += _ROW_LENGTH + len(skipped.path) + len((skipped.detail or "").encode())
+        self._batch_length += _SKIPPED_LENGTH + len(skipped.path) + len((skipped.detail or "").encode())
         self._seal_full_batch()
 
     def finish(self, manifest: Manifest) -> Written:
@@ -200,56 +192,60 @@ class Writer:
         digest = self._write_end()
         return Written(digest=digest, length=self.offset, totals=totals)
 
-    def _complete(self, row: _Row) -> None:
-        entry = row.entry
+    def _complete_file(self, metadata: Metadata, size: int, digest: bytes, where: _Where, capture: Capture) -> None:
+        extents, last = where
+        root = self._roots[metadata.root]
+        row = records.file_row(metadata, root, size=size, sha256=digest, extents=extents, capture=capture)
+        self._size += size
+        self._complete(row, last)
+
+    def _complete(self, row: records.Row, last: _Segment | None) -> None:
+        """Take a row; *last* is the segment that its last bytes are in."""
         self._rows.append(row)
         self._entries += 1
         if self._entries > limits.MAX_ENTRIES:
             raise LimitExceeded(f"more than {limits.MAX_ENTRIES} entries", rule="R-9.18")
-        self._size += sum(length for _, _, length in row.extents)
-        if entry.kind is not Kind.HARDLINK:
-            self.uids.add(entry.uid)
-            self.gids.add(entry.gid)
-        length = row.length
-        self._batch_length += length
-        last = next((segment for segment, _, _ in reversed(row.extents) if segment is not None), None)
-        if last is not None and last.number is None:
+        if row[4] is not None:
+            self.uids.add(row[4])
+            self.gids.add(row[5])
+        if last is not None and last.is_open:
             last.waiting.append(row)
         else:
             self._ready.append(row)
-        self._ready_length += length
-        if self._ready_length > _JOURNAL_TARGET:
+        length = records.row_length(row)
+        self._batch_length += length
+        self._journal_length += length + len(self._root_names[row[0]])
+        if self._journal_length > _JOURNAL_TARGET:
             for sensitivity in list(self._streams) or [Sensitivity.CONTENT]:
                 self._end_segment(sensitivity, even_if_empty=True)
         self._seal_full_batch()
 
     # --- segments ---------------------------------------------------------------------------------------------------
 
-    def _append_whole(self, data: bytes, sensitivity: Sensitivity) -> tuple[tuple[_Segment | None, int, int], ...]:
+    def _append_whole(self, data: bytes, sensitivity: Sensitivity) -> _Where:
         segment = self._stream(sensitivity)
         if segment.length and segment.length + len(data) > self._segment_target():
             self._end_segment(sensitivity)
             segment = self._stream(sensitivity)
-        offset = segment.length
-        segment.parts.append(data)
-        segment.length += len(data)
+        extents: _Extents = []
+        segment.append(data, extents)
         if segment.length >= self._segment_target():
             self._end_segment(sensitivity)
-        return ((segment, offset, len(data)),)
+        return extents, segment
 
-    def _append_part(self, data: bytes, sensitivity: Sensitivity) -> list[tuple[_Segment | None, int, int]]:
-        extents: list[tuple[_Segment | None, int, int]] = []
-        view = memoryview(data)
-        while view:
+    def _append_part(self, data: bytes, sensitivity: Sensitivity, extents: _Extents) -> _Segment:
+        """Append *data*, which isn't empty, to as many segments as it takes; the last one is returned."""
+        start = 0
+        while True:
             segment = self._stream(sensitivity)
-            piece = view[: max(1, self._segment_target() - segment.length)]
-            extents.append((segment, segment.length, len(piece)))
-            segment.parts.append(data if len(piece) == len(data) else bytes(piece))
-            segment.length += len(piece)
-            view = view[len(piece) :]
+            room = max(1, self._segment_target() - segment.length)
+            piece = data if start == 0 and len(data) <= room else data[start : start + room]
+            segment.append(piece, extents)
+            start += len(piece)
             if segment.length >= self._segment_target():
                 self._end_segment(sensitivity)
-        return extents
+            if start == len(data):
+                return segment
 
     def _stream(self, sensitivity: Sensitivity) -> _Segment:
         return self._streams.setdefault(sensitivity, _Segment())
@@ -263,26 +259,31 @@ class Writer:
             if not even_if_empty:
                 return
             segment = _Segment()
-        segment.number = self._counts[wire.SEGM]
+        number = self._counts[wire.SEGM]
         self._counts[wire.SEGM] += 1
-        rows = self._ready + segment.waiting
-        segment.waiting = []
-        journaled, length = 0, 8
-        while journaled < len(rows) and length + rows[journaled].length <= limits.MAX_JOURNAL:
-            length += rows[journaled].length
-            journaled += 1
-        self._ready = rows[journaled:]
-        self._ready_length = sum(row.length for row in self._ready)
-        self._ready_length += sum(row.length for stream in self._streams.values() for row in stream.waiting)
-        journal = records.encode_journal([row.resolve() for row in rows[:journaled]]) if journaled else b""
-        self._submit(
-            wire.SEGM,
-            segment.number,
-            segment.parts,
-            journal=journal,
-            padded=sensitivity is Sensitivity.SECRET,
+        segment.is_open = False
+        for extent in segment.extents:
+            extent[0] = number
+        padded = sensitivity is Sensitivity.SECRET
+        journal = self._journal(self._ready + segment.waiting)
+        self._submit(wire.SEGM, number, segment.parts, journal=journal, padded=padded)
+        # Later files may share its extents, and so keep the segment; its content goes with the job.
+        segment.parts, segment.extents, segment.waiting = [], [], []
+
+    def _journal(self, rows: list[records.Row]) -> bytes:
+        """The journal of as many of *rows* as go into one; the others wait for the next segment."""
+        taken, length = 0, 8
+        for row in rows:
+            length += records.row_length(row) + len(self._root_names[row[0]])
+            if length > limits.MAX_JOURNAL:
+                break
+            taken += 1
+        self._ready = rows[taken:]
+        open_rows = [row for stream in self._streams.values() for row in stream.waiting]
+        self._journal_length = sum(
+            records.row_length(row) + len(self._root_names[row[0]]) for row in self._ready + open_rows
         )
-        segment.parts = []
+        return records.encode_journal(rows[:taken], roots=self._root_names) if taken else b""
 
     # --- batches ----------------------------------------------------------------------------------------------------
 
@@ -295,7 +296,7 @@ class Writer:
             self._end_segment(sensitivity)
         if not self._rows and not self._skipped:
             return
-        raw = records.encode_batch([row.resolve() for row in self._rows], self._skipped, roots=self._roots)
+        raw = records.encode_batch(self._rows, self._skipped, roots=self._roots)
         if len(raw) > limits.MAX_BATCH:
             raise LimitExceeded("one entry is too long for a batch", rule="R-7.5")
         self._rows, self._skipped, self._batch_length = [], [], 0
@@ -378,12 +379,16 @@ class FileSink:
         self._writer = writer
         self._sensitivity = sensitivity
         self._digest = hashlib.sha256()
-        self._extents: list[tuple[_Segment | None, int, int]] = []
+        self._extents: _Extents = []
+        self._size = 0
+        self._last: _Segment | None = None
 
     def write(self, data: bytes) -> None:
         """Take the next bytes."""
-        self._digest.update(data)
-        self._extents += self._writer._append_part(data, self._sensitivity)  # noqa: SLF001 - the writer's other half
+        if data:
+            self._digest.update(data)
+            self._size += len(data)
+            self._last = self._writer._append_part(data, self._sensitivity, self._extents)  # noqa: SLF001 - its half
 
     def sha256(self) -> bytes:
         """Digest of what was written so far."""
@@ -391,8 +396,9 @@ class FileSink:
 
     def finish(self, metadata: Metadata, *, capture: Capture = Capture.PLAIN) -> None:
         """Complete the entry."""
-        row = _Row(_file(metadata, self.sha256(), capture), _merge(self._extents))
-        self._writer._complete(row)  # noqa: SLF001 - the writer's other half
+        self._writer._complete_file(  # noqa: SLF001 - the writer's other half
+            metadata, self._size, self.sha256(), (self._extents, self._last), capture
+        )
         self._end()
 
     def abandon(self) -> None:
@@ -402,29 +408,3 @@ class FileSink:
     def _end(self) -> None:
         if self._sensitivity is Sensitivity.MIXED:
             self._writer._end_segment(self._sensitivity)  # noqa: SLF001 - the writer's other half
-
-
-def _merge(extents: list[tuple[_Segment | None, int, int]]) -> tuple[tuple[_Segment | None, int, int], ...]:
-    merged: list[tuple[_Segment | None, int, int]] = []
-    for segment, offset, length in extents:
-        if merged and merged[-1][0] is segment and merged[-1][1] + merged[-1][2] == offset:
-            merged[-1] = (segment, merged[-1][1], merged[-1][2] + length)
-        else:
-            merged.append((segment, offset, length))
-    return tuple(merged)
-
-
-def _file(metadata: Metadata, digest: bytes, capture: Capture) -> Entry:
-    # The size follows with the extents, once their segments have numbers.
-    return Entry(
-        root=metadata.root,
-        path=metadata.path,
-        kind=Kind.FILE,
-        mode=metadata.mode,
-        uid=metadata.uid,
-        gid=metadata.gid,
-        mtime_ns=metadata.mtime_ns,
-        sha256=digest,
-        capture=capture,
-        xattrs=metadata.xattrs,
-    )
