@@ -108,7 +108,7 @@ class Entry:
         if not 0 <= self.mode <= limits.MAX_MODE:
             raise Malformed("a mode beyond 07777", path=self.name, rule="R-9.9")
         if self.kind is Kind.FILE:
-            if sum(extent.length for extent in self.extents) != self.size:
+            if sum([extent.length for extent in self.extents]) != self.size:
                 raise Malformed("extents don't cover the file", path=self.name, rule="R-9.10")
         elif self.kind is not Kind.DIRECTORY:
             self._check_target()

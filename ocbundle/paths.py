@@ -5,10 +5,15 @@ Paths are bytes, as the kernel has them. Nothing here touches a file system.
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from typing import Final
 
 from ocbundle import limits
 from ocbundle.errors import LimitExceeded, Malformed
+
+_PLAIN: Final = re.compile(rb"(?:[^/.\0][^/\0]*(?:/[^/.\0][^/\0]*)*)?")
+"""Most paths, short ones without hidden components: none of the finer checks has anything to find in them."""
 
 
 def check(path: bytes) -> None:
@@ -19,7 +24,7 @@ def check(path: bytes) -> None:
             With that, the format can't express an absolute path or a way out.
         LimitExceeded: the path, a component or the depth passes its limit.
     """
-    if not path:
+    if len(path) <= limits.MAX_COMPONENT and _PLAIN.fullmatch(path):
         return
     if len(path) > limits.MAX_PATH:
         raise LimitExceeded(f"a path of {len(path)} bytes", path=display(path[:64]), rule="R-9.7")

@@ -26,6 +26,8 @@ _CHUNK: Final = limits.MIB
 _CACHE: Final = 2 * limits.MAX_SEGMENT
 """Bytes of opened segments that are kept: secrets and content lie side by side, each in segments of their own."""
 _AHEAD: Final = 2
+_KEPT_ROWS: Final = 50_000
+"""Rows of the first batches that are kept, since unpacking goes over the entries several times: about 40 MiB."""
 
 Advance = Callable[[int, int], None]
 """``advance(bytes, entries)``, called as the work goes on."""
@@ -101,7 +103,7 @@ class Container:
 class Reader:
     """An opened bundle. A context manager: leaving it stops the threads that read ahead.
 
-    Entries are read from their batches anew each time, so that a million of them take no memory.
+    Beyond the first batches, entries are read anew each time, so that a million of them take no memory.
     """
 
     def __init__(
@@ -125,6 +127,8 @@ class Reader:
         self._max_total = max_total
         self._segments = frame.of_type(wire.SEGM)
         self._batches = frame.of_type(wire.ENTR)
+        self._kept: dict[int, records.Batch] = {}
+        self._room = _KEPT_ROWS
         self._cache: OrderedDict[int, bytes] = OrderedDict()
         self._cached = 0
         self._ahead: dict[int, Future[bytes]] = {}
@@ -152,6 +156,7 @@ class Reader:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._ahead.clear()
         self._cache.clear()
+        self._kept.clear()
 
     # --- entries ----------------------------------------------------------------------------------------------------
 
@@ -173,8 +178,7 @@ class Reader:
     def _walk(self, link_targets: set[tuple[str, bytes]] | None) -> Iterator[tuple[wire.Section, Entry | Skipped]]:
         sequencer = records.Sequencer(self._roots, max_total=self._max_total)
         for section in self._batches:
-            raw, _ = self._open(section)
-            batch = records.decode_batch(raw, roots=self._roots)
+            batch = self._batch(section)
             for entry in batch.entries:
                 sequencer.entry(entry)
                 self._check_extents(entry, section)
@@ -185,6 +189,17 @@ class Reader:
         sequencer.finish(self.manifest.totals)
         if link_targets is not None:
             link_targets |= sequencer.link_targets
+
+    def _batch(self, section: wire.Section) -> records.Batch:
+        batch = self._kept.get(section.number)
+        if batch is None:
+            raw, _ = self._open(section)
+            batch = records.decode_batch(raw, roots=self._roots)
+            rows = len(batch.entries) + len(batch.skipped)
+            if rows <= self._room:
+                self._room -= rows
+                self._kept[section.number] = batch
+        return batch
 
     def _check_extents(self, entry: Entry, batch: wire.Section) -> None:
         for extent in entry.extents:
@@ -266,7 +281,8 @@ class Reader:
         future = self._ahead.pop(number, None)
         raw = self._open_segment(number) if future is None else future.result()
         # Content is read nearly in file order, so the next segments are opened while this one is used.
-        if future is not None or number == 0 or self._opened[number - 1]:
+        # One file alone opens nothing more than it needs.
+        if future is not None or (number and self._opened[number - 1]):
             self._read_ahead(number)
         self._opened[number] = 1
         self._cache[number] = raw
@@ -314,7 +330,7 @@ class Reader:
         left_out = self._left_out()
         for entry in self.entries(link_targets=targets):
             left_out(entry)
-            if entry.extents and not ledger.seen(entry):
+            if entry.kind is Kind.FILE and not ledger.seen(entry):
                 for piece in self.content(entry):
                     if advance:
                         advance(len(piece), 0)
