@@ -21,7 +21,7 @@ Every verb returns a frozen report and raises a subclass of :class:`ocbundle.err
 
 from ocbundle import errors
 from ocbundle._version import __version__
-from ocbundle.bundle import Bundle, BundleInfo, unpack, verify
+from ocbundle.bundle import Bundle, BundleInfo, verify
 from ocbundle.errors import BundleError
 from ocbundle.model import (
     Capture,
@@ -55,6 +55,7 @@ from ocbundle.sealing import (
     read_identities,
     read_recipients,
 )
+from ocbundle.unpacking import unpack
 
 __all__ = [
     "Bundle",
