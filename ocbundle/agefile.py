@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from ocbundle import limits
-from ocbundle.errors import AuthenticationFailed, LimitExceeded, Malformed, WrongPassphrase
+from ocbundle.errors import AuthenticationFailed, InvalidRequest, LimitExceeded, Malformed, WrongPassphrase
 
 Random = Callable[[int], bytes]
 """``random(n)`` gives *n* bytes fit for keys: ``os.urandom``, but in tests."""
@@ -281,7 +281,20 @@ def open_passphrase(data: bytes, header: Header, passphrase: str, *, max_work_fa
 
 
 def _scrypt(passphrase: str, salt: bytes, work_factor: int) -> bytes:
-    return Scrypt(salt=_SCRYPT_LABEL + salt, length=32, n=1 << work_factor, r=8, p=1).derive(passphrase.encode())
+    secret = encode_passphrase(passphrase)
+    return Scrypt(salt=_SCRYPT_LABEL + salt, length=32, n=1 << work_factor, r=8, p=1).derive(secret)
+
+
+def encode_passphrase(passphrase: str) -> bytes:
+    """The bytes of *passphrase*.
+
+    Raises:
+        InvalidRequest: it isn't Unicode text. Python's own error would repeat the passphrase.
+    """
+    try:
+        return passphrase.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest("the passphrase isn't valid UTF-8") from None
 
 
 # --- text forms -----------------------------------------------------------------------------------------------------
