@@ -214,15 +214,15 @@ def unwrap_x25519(stanza: Stanza, secret: bytes) -> bytes | None:
         Malformed: the stanza isn't of the X25519 form.
     """
     if len(stanza.args) != 2 or len(stanza.body) != _KEY + _TAG:
-        raise Malformed("an X25519 stanza of another shape", rule="R-6.1")
+        raise Malformed("an X25519 stanza of another shape", rule="R-6.3")
     share = _b64decode(stanza.args[1].encode("ascii"))
     if len(share) != 32:
-        raise Malformed("an X25519 share isn't 32 bytes", rule="R-6.1")
+        raise Malformed("an X25519 share isn't 32 bytes", rule="R-6.3")
     private = X25519PrivateKey.from_private_bytes(secret)
     try:
         shared = private.exchange(X25519PublicKey.from_public_bytes(share))
     except ValueError as error:  # an all-zero shared secret: a share of low order
-        raise Malformed("an X25519 share of low order", rule="R-6.1") from error
+        raise Malformed("an X25519 share of low order", rule="R-6.3") from error
     key = _hkdf(shared, share + private.public_key().public_bytes_raw(), _X25519_INFO)
     return _unwrap(key, stanza.body)
 

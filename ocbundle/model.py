@@ -117,9 +117,12 @@ class Entry:
         target = self.target or b""
         if self.kind is Kind.HARDLINK:
             paths.check(target)
+            if not target:  # the root itself, which is no file beside others
+                raise Malformed("a hard link without a target", path=self.name, rule="R-9.12")
+            return
         if not target or b"\0" in target:
-            raise Malformed("a link without a target, or with NUL in it", path=self.name, rule="R-9.13")
-        if self.kind is Kind.SYMLINK and len(target) > limits.MAX_SYMLINK:
+            raise Malformed("a symbolic link without a target, or with NUL in it", path=self.name, rule="R-9.13")
+        if len(target) > limits.MAX_SYMLINK:
             raise LimitExceeded("a symbolic link's target is too long", path=self.name, rule="R-9.13")
 
     @property

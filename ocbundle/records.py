@@ -78,11 +78,23 @@ def _unpack_any(data: bytes) -> Any:  # noqa: ANN401 - it is narrowed field by f
             data, raw=False, strict_map_key=False, ext_hook=_refuse_extension, object_pairs_hook=_ordered_map
         )
         packed = _pack(value)  # an older msgpack unpacks deeper nesting than it packs
-    except ValueError as error:  # every error of msgpack's, and of UTF-8, is one
+    except msgpack.StackError as error:
+        raise Malformed("a record is nested too deeply", rule="R-8.4") from error
+    except UnicodeDecodeError as error:
+        raise Malformed("a record's text isn't UTF-8", rule="R-8.5") from error
+    except ValueError as error:  # every other error of msgpack's is one
         raise Malformed("a record isn't MessagePack", rule="R-8.6") from error
-    if packed != data:  # a longer form of an integer or a header
-        raise Malformed("a record isn't canonical MessagePack", rule="R-8.1")
+    if packed != data:
+        raise Malformed("a record isn't canonical MessagePack", rule=_broken_form(packed, data))
     return value
+
+
+def _broken_form(canonical: bytes, data: bytes) -> str:
+    """The rule that *data* breaks where it first differs, by what stands there."""
+    head = next(found for wanted, found in zip(canonical, data, strict=False) if wanted != found)
+    if 0xCC <= head <= 0xD3:  # an integer
+        return "R-8.1"
+    return "R-8.3" if head == 0xCA else "R-8.5"  # a short float; a longer header
 
 
 def _refuse_extension(_code: int, _data: bytes) -> object:
@@ -526,21 +538,24 @@ def _shown(path: object) -> str | None:
 def _decode_extra(extra: dict[str, Any], path: bytes) -> tuple[Capture, tuple[tuple[bytes, bytes], ...]]:
     if not extra:
         raise Malformed("an entry's extra is an empty map", path=paths.display(path), rule="R-9.16")
+    capture, pairs = extra.get("capture", ""), extra.get("xattrs", [])
+    if type(capture) is not str or type(pairs) is not list or not all(map(_is_pair, pairs)):
+        raise Malformed("an entry's extra has a field of another type", path=paths.display(path), rule="R-9.16")
     if len(_pack(extra)) > limits.MAX_EXTRA:
         raise LimitExceeded("an entry's extra is too long", path=paths.display(path), rule="R-9.15")
-    fields = _Map(extra, paths.display(path), frozenset({"capture", "xattrs"}), 4)
-    capture = fields.optional("capture", str)
+    _Map(extra, paths.display(path), frozenset({"capture", "xattrs"}), 4)
     xattrs: list[tuple[bytes, bytes]] = []
-    for pair in fields.optional("xattrs", list) or ():
-        if type(pair) is not list or [type(item) for item in pair] != [bytes, bytes]:
-            raise Malformed("an extended attribute isn't name and value", path=paths.display(path), rule="R-9.19")
-        attribute, value = pair
+    for attribute, value in pairs:
         if not attribute.startswith(b"user.") or b"\0" in attribute or (xattrs and attribute <= xattrs[-1][0]):
             raise Malformed(
                 "extended attributes beyond user.*, or out of order", path=paths.display(path), rule="R-9.19"
             )
         xattrs.append((attribute, value))
     return (_member(Capture, capture) if capture else None) or Capture.PLAIN, tuple(xattrs)
+
+
+def _is_pair(pair: object) -> bool:
+    return type(pair) is list and [type(item) for item in pair] == [bytes, bytes]
 
 
 def _decode_skipped(row: object, root_of: Callable[[object], str]) -> Skipped:
