@@ -13,6 +13,7 @@ from ocbundle.bundle import Bundle, IdentityLike, Readable
 from ocbundle.errors import EntryMissing
 from ocbundle.model import Entry, ProgressCallback, UnpackReport
 from ocbundle.paths import display
+from ocbundle.places import Owner
 
 
 def unpack(
@@ -86,10 +87,10 @@ def _ancestors(path: bytes) -> Iterator[bytes]:
         path = os.path.dirname(path)
 
 
-def _owner(name: str) -> restore.Owner:
+def _owner(name: str) -> Owner:
     if name == "self":
-        return restore.Owner.self()
-    return restore.Owner.numeric() if name == "numeric" else restore.Owner.user(name)
+        return Owner.self()
+    return Owner.numeric() if name == "numeric" else Owner.user(name)
 
 
 def _chosen(bundle: Bundle, profiles: Collection[str], wanted: Sequence[bytes]) -> Callable[[Entry], bool] | None:

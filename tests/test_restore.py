@@ -30,7 +30,8 @@ from ocbundle.errors import (
 )
 from ocbundle.model import Entry, Extent, Kind, Progress
 from ocbundle.paths import sort_key
-from ocbundle.restore import Owner, Place, Staging
+from ocbundle.places import Owner, Place, Select
+from ocbundle.staging import Staging
 
 IS_ROOT = os.geteuid() == 0
 NAME = next((row.pw_name for row in pwd.getpwall() if row.pw_uid == os.geteuid()), "")
@@ -91,7 +92,7 @@ class Tree:
         destination: str | Path,
         *,
         owner: Owner | None = None,
-        select: restore.Select | None = None,
+        select: Select | None = None,
         progress: Callable[[Progress], None] | None = None,
         before_publish: Callable[[], None] | None = None,
     ) -> restore.Restored:
@@ -305,7 +306,8 @@ def test_extended_attributes_arrive_or_are_counted(tmp_path: Path) -> None:
     names_found = [name for path in ("", "f") for name in os.listxattr(tmp_path / "default" / path)]
     kept = [name for name in names_found if name.startswith("user.")]
     lost = 2 - len(kept)
-    assert result.warnings == ((f"{lost} extended attributes couldn't be set",) if lost else ())
+    noun = "attribute" if lost == 1 else "attributes"
+    assert result.warnings == ((f"{lost} extended {noun} couldn't be set",) if lost else ())
 
 
 @needs_root
@@ -712,7 +714,7 @@ def test_holes_need_no_room(small: Path) -> None:
 # --- a part of the tree ----------------------------------------------------------------------------------------------
 
 
-def below(*wanted: bytes) -> restore.Select:
+def below(*wanted: bytes) -> Select:
     return lambda entry: any(entry.path == path or entry.path.startswith(path + b"/") for path in wanted)
 
 
@@ -859,6 +861,11 @@ def test_links_that_point_out_are_restored_as_they_are_with_one_warning(tmp_path
     assert os.readlink(tmp_path / "default" / "d" / "out") == "../../x"
 
 
+def test_one_link_that_points_out_is_spoken_of_as_one(tmp_path: Path) -> None:
+    result = Tree().directory().symlink(b"abs", b"/etc/passwd").restore(tmp_path)
+    assert result.warnings == ("1 symbolic link points out of its tree, such as default/abs -> /etc/passwd",)
+
+
 def test_the_deepest_tree_is_restored_and_removed_again(tmp_path: Path) -> None:
     tree = Tree().directory()
     for depth in range(1, 256):
@@ -882,7 +889,7 @@ def test_a_file_system_without_hard_links_gets_copies_and_one_warning(
     monkeypatch.setattr(os, "link", refuse)
     result = gateway().restore(tmp_path)
     assert (tmp_path / "default" / "hard").read_bytes() == b'{"a": 1}'
-    assert result.warnings == ("1 hard links became copies: the file system has none",)
+    assert result.warnings == ("1 hard link became a copy: the file system has none",)
 
 
 # --- staging by hand -------------------------------------------------------------------------------------------------
