@@ -186,9 +186,3 @@ def test_the_recovery_chapter_reads_a_journal(folder: Path, place: Path) -> None
     rows = msgpack.unpackb((place / "journal.0").read_bytes())
     assert {row[0] for row in rows} == {"state"}
     assert {row[1] for row in rows} <= NAMES
-        b"",
-        b"agents",
-        b"agents/main",
-        b"credentials",
-        b"link",
-    }
