@@ -36,7 +36,7 @@ ROOTS: Final = {
 """Everything in the home that makes the gateway its user's, and what it is called in the bundle."""
 
 ELSEWHERE: Final = {".cache", ".npm"}
-"""What else OpenClaw and npm make in the home."""
+"""What else OpenClaw and npm may make in the home."""
 
 LEFT_OUT: Final = {
     ".openclaw/agents/*/agent/openclaw-agent.sqlite-shm": "database-part",
@@ -190,7 +190,7 @@ def rows(database: Path, *, scratch: Path, log: bool = True) -> dict[str, list[s
 
 
 def test_the_home_holds_nothing_that_this_test_does_not_know(moved: Moved) -> None:
-    assert {path for path in moved.before if "/" not in path} == {*ROOTS, *ELSEWHERE}
+    assert {path for path in moved.before if "/" not in path} - ELSEWHERE == set(ROOTS)
 
 
 def test_packing_as_root_leaves_the_home_exactly_as_it_was(moved: Moved) -> None:

@@ -45,7 +45,8 @@ def install(lab: Path) -> None:
     making = Path(tempfile.mkdtemp(prefix=f"{lab.name}.", dir=lab.parent))
     try:
         (making / "package.json").write_text('{"name": "lab", "private": true}\n')
-        environ = _environ(making, making)
+        # The caller's own environment: npm may need its proxy, its certificates or its settings.
+        environ = os.environ | {"PATH": _path(making)}
         run = ("npm", "install", *QUIET)
         subprocess.run((*run, f"node@{NODE}"), cwd=making, env=environ, check=True, stdout=sys.stderr)
         subprocess.run(
@@ -97,14 +98,19 @@ class OpenClaw:
 def _environ(lab: Path, home: Path) -> dict[str, str]:
     """An environment that leads to nobody's OpenClaw but the one in *home*."""
     return {
-        "PATH": f"{lab}/node_modules/.bin:{os.environ['PATH']}",
+        "PATH": _path(lab),
         "HOME": str(home),
         "NO_COLOR": "1",
         "OPENCLAW_NO_AUTO_UPDATE": "1",
         "OPENCLAW_DISABLE_BONJOUR": "1",
         "OPENCLAW_OFFLINE": "1",
         "OPENCLAW_SKIP_CHANNELS": "1",
-    } | {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+    }
+
+
+def _path(lab: Path) -> str:
+    """The programs of *lab* first: its node is the one that OpenClaw needs."""
+    return f"{lab}/node_modules/.bin:{os.environ['PATH']}"
 
 
 def _default_profile(openclaw: OpenClaw, home: Path, model: str) -> None:
