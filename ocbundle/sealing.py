@@ -40,6 +40,15 @@ Ask = Callable[[str], str]
 _UNNAMED_RECIPIENT: Final = "passphrase"
 """What stands for a passphrase in a list of recipients."""
 _MAX_KEY_FILE: Final = limits.MIB
+_TAMPERED: Final = {
+    "Decryption failed",
+    "decryption error",
+    "Header MAC is invalid",
+    "Header is invalid",
+    "age file is truncated",
+    "failed to fill whole buffer",
+}
+"""What pyrage says of a changed file; anything else, where a plugin had a part, is the plugin's failure."""
 _SSH_BEGIN: Final = re.compile(rb"-----BEGIN ([A-Z]+ )*PRIVATE KEY-----")
 
 
@@ -140,7 +149,9 @@ def _parse_recipient(text: str) -> Recipient:
     if text.startswith("age1") and "1" in text[4:]:
         plugin = pyrage.plugin.Recipient.from_str(text)
         name = plugin.plugin()
-        handle = _with_plugin(name, lambda: pyrage.plugin.RecipientPluginV1(name, [plugin], [], _Callbacks()))
+        handle = _with_plugin(
+            name, InvalidRecipient, lambda: pyrage.plugin.RecipientPluginV1(name, [plugin], [], _Callbacks())
+        )
         return Recipient(text, f"plugin:{name}", handle)
     return Recipient(text, "X25519", pyrage.x25519.Recipient.from_str(text))
 
@@ -159,10 +170,8 @@ def read_recipients(path: str | os.PathLike[str]) -> list[Recipient]:
             try:
                 recipients.append(parse_recipient(line))
             except InvalidRecipient as error:
-                # The line isn't repeated: people do point -R at an identity file.
-                raise InvalidRecipient(
-                    f"{name}: line {number} isn't a recipient", path=name, hint=error.hint
-                ) from error
+                # Neither the line nor the cause, which repeats it: people do point -R at a private key.
+                raise InvalidRecipient(f"{name}: line {number} isn't a recipient", path=name, hint=error.hint) from None
     if not recipients:
         raise InvalidRecipient(f"{name} holds no recipient", path=name)
     return recipients
@@ -187,11 +196,11 @@ class _Callbacks:
         return None
 
 
-def _with_plugin(name: str, make: Callable[[], Any]) -> Any:  # noqa: ANN401 - pyrage's own object
+def _with_plugin(name: str, failure: type[InvalidRequest], make: Callable[[], Any]) -> Any:  # noqa: ANN401 - pyrage's
     try:
         return make()
     except Exception as error:
-        raise InvalidRecipient(
+        raise failure(
             f"age plugin {paths.display(name)} can't be used",
             hint=f"install age-plugin-{paths.display(name)} so that it is on the PATH",
         ) from error
@@ -208,6 +217,11 @@ class Identity:
     recipient: str | None
     """The recipient that it opens, where that can be told without a person."""
     _handle: Any = field(repr=False, compare=False)
+
+    @property
+    def is_plugin(self) -> bool:
+        """Whether an age plugin holds the secret."""
+        return self.recipient is None
 
 
 def generate_identity(*, now: dt.datetime, random: Random = os.urandom) -> tuple[str, str]:
@@ -255,7 +269,9 @@ def _age_identity(text: str, label: str) -> Identity:
         except (pyrage.IdentityError, ValueError) as error:
             raise InvalidIdentity(f"{label} isn't an identity", hint=hint) from error
         name = plugin.plugin()
-        handle = _with_plugin(name, lambda: pyrage.plugin.IdentityPluginV1(name, [plugin], _Callbacks()))
+        handle = _with_plugin(
+            name, InvalidIdentity, lambda: pyrage.plugin.IdentityPluginV1(name, [plugin], _Callbacks())
+        )
         return Identity(label, None, handle)
     try:
         identity = pyrage.x25519.Identity.from_str(text)
@@ -285,7 +301,7 @@ def _ssh_identity(data: bytes, name: str, ask: Ask | None) -> Identity:
     if key is None:
         if ask is None:
             raise InvalidIdentity(f"{name} is protected by a passphrase, and none was given", path=name)
-        key = _load_ssh_key(data, name, ask(name).encode())
+        key = _load_ssh_key(data, name, agefile.encode_passphrase(ask(name)))
     if not isinstance(key, Ed25519PrivateKey | RSAPrivateKey):
         raise InvalidIdentity(f"{name} is an SSH key of another kind than ed25519 and rsa", path=name)
     # pyrage reads unencrypted OpenSSH files only.
@@ -309,6 +325,8 @@ def _load_ssh_key(data: bytes, name: str, passphrase: bytes | None) -> object:
     try:
         return load(data, passphrase)
     except TypeError:
+        if passphrase is not None:  # an empty one counts as none
+            raise WrongPassphrase(f"the passphrase of {name} is wrong", path=name) from None
         return None
     except (ValueError, UnsupportedAlgorithm) as error:
         if passphrase is not None:
@@ -322,7 +340,7 @@ def _read_key_file(path: str | os.PathLike[str]) -> bytes:
     with open(path, "rb") as file:
         data = file.read(_MAX_KEY_FILE + 1)
     if len(data) > _MAX_KEY_FILE:
-        raise InvalidIdentity(f"{paths.display(os.fsencode(path))} is too long for a file of keys")
+        raise InvalidRequest(f"{paths.display(os.fsencode(path))} is too long for a file of keys")
     return data
 
 
@@ -440,6 +458,11 @@ def _decrypt(body: bytes, identities: Sequence[Identity]) -> bytes | None:
     except pyrage.DecryptError as error:
         if "No matching keys found" in str(error):
             return None
+        if str(error) not in _TAMPERED and any(identity.is_plugin for identity in identities):
+            raise NoKeyFits(
+                f"an age plugin couldn't open the bundle: {paths.display(str(error))}",
+                hint="is its token there, and does it need a person?",
+            ) from error
         raise AuthenticationFailed("a KEYS section was changed", rule="R-6.1") from error
 
 

@@ -254,7 +254,7 @@ SHARE = parse(seal(b"x")).stanzas[0].args[1]
         pytest.param(agefile.Stanza(("X25519", SHARE, "x"), bytes(32)), id="another argument"),
         pytest.param(agefile.Stanza(("X25519", SHARE), bytes(31)), id="a short body"),
         pytest.param(agefile.Stanza(("X25519", SHARE), bytes(33)), id="a long body"),
-        pytest.param(agefile.Stanza(("X25519", SHARE[:-2]), bytes(32)), id="a short share"),
+        pytest.param(agefile.Stanza(("X25519", SHARE[:40]), bytes(32)), id="a short share"),
         pytest.param(agefile.Stanza(("X25519", SHARE + "="), bytes(32)), id="a padded share"),
         pytest.param(agefile.Stanza(("X25519", "A" * 43), bytes(32)), id="a share of zeros"),
         pytest.param(agefile.Stanza(("X25519", "AQ" + "A" * 41), bytes(32)), id="a share of order 1"),
