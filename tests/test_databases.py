@@ -144,6 +144,7 @@ def test_rows_that_are_only_in_the_log_of_a_stopped_gateway_are_taken(
     assert values(taken(path, scratch, tmp_path)) == [0, 1, 2, 99]
 
 
+@pytest.mark.rule("R-12.8")
 @pytest.mark.parametrize("shm", [False, True])
 def test_a_stopped_gateways_directory_stays_as_it_is(home: Path, scratch: Path, *, shm: bool) -> None:
     path = make_wal_leftover(home, shm=shm)

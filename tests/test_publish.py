@@ -56,6 +56,7 @@ def test_a_committed_file_has_its_bytes_and_nothing_is_left_beside_it(tmp_path: 
     assert names(tmp_path) == ["a.ocbundle"]
 
 
+@pytest.mark.rule("R-12.1")
 def test_nothing_has_the_final_name_before_the_commit(tmp_path: Path) -> None:
     with publish.Output(tmp_path / "a") as output:
         output.write(b"x")
@@ -77,6 +78,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+@pytest.mark.rule("R-12.2")
 @pytest.mark.parametrize("umask", [0o000, 0o777])
 def test_the_mode_is_0600_whatever_the_umask(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
@@ -89,6 +91,7 @@ def test_the_mode_is_0600_whatever_the_umask(tmp_path: Path, umask: int) -> None
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
 
 
+@pytest.mark.rule("R-12.3")
 def test_an_existing_file_is_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("old")
     with pytest.raises(TargetExists) as caught, publish.Output(tmp_path / "a"):

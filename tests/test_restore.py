@@ -162,6 +162,7 @@ def gateway() -> Tree:
 # --- what arrives ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rule("R-10.11")
 def test_a_tree_arrives_in_a_new_directory_with_modes_times_and_links(tmp_path: Path) -> None:
     result = gateway().restore(tmp_path / "new")
     root = tmp_path / "new" / "default"
@@ -197,6 +198,7 @@ def test_a_umask_that_forbids_everything_does_not_hinder_a_user(theirs: Path) ->
     as_user(work)
 
 
+@pytest.mark.rule("R-10.4")
 def test_nothing_is_readable_by_others_while_it_is_staged(tmp_path: Path) -> None:
     before = os.umask(0)
     seen: list[int] = []
@@ -275,6 +277,7 @@ def test_directories_without_rights_arrive_for_a_user(theirs: Path, mode: int) -
         assert stat.S_IMODE(root.stat().st_mode) == mode
 
 
+@pytest.mark.rule("R-10.15")
 def test_names_with_control_characters_and_bytes_outside_utf8_arrive_as_they_are(tmp_path: Path) -> None:
     name = b"a\n\x1b[31m\xff\\C:x"
     Tree().directory().file(name).restore(tmp_path)
@@ -327,6 +330,7 @@ def test_progress_ends_at_the_totals(tmp_path: Path) -> None:
 # --- owners and special bits -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.rule("R-10.8")
 def test_special_bits_are_left_out_and_counted(tmp_path: Path) -> None:
     result = Tree().directory(mode=0o2755).file(b"f", mode=0o4755).file(b"g").restore(tmp_path)
     assert stat.S_IMODE((tmp_path / "default" / "f").stat().st_mode) == 0o755
@@ -344,6 +348,7 @@ def test_numeric_owners_come_with_special_bits(tmp_path: Path) -> None:
     assert (root / "l").lstat().st_gid == 79
 
 
+@pytest.mark.rule("R-10.7")
 @needs_root
 def test_files_restored_by_root_belong_to_root_by_default(tmp_path: Path) -> None:
     Tree().directory(uid=OTHER, gid=OTHER).file(b"f", uid=OTHER, gid=OTHER).restore(tmp_path)
@@ -414,6 +419,7 @@ def test_a_setgid_destination_does_not_give_files_its_group(tmp_path: Path) -> N
     assert not (tmp_path / "default" / "dir").stat().st_mode & stat.S_ISGID
 
 
+@pytest.mark.rule("R-10.10")
 @needs_root
 def test_an_inherited_default_acl_opens_nothing(small: Path) -> None:
     # Version 2, then (tag, rights, id): owner rwx, user 1500 rwx, group -, mask rwx, others -.
@@ -431,6 +437,7 @@ def test_an_inherited_default_acl_opens_nothing(small: Path) -> None:
 # --- whole or not at all ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rule("R-10.13")
 def test_a_root_that_exists_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     (tmp_path / "default").mkdir()
     tree = gateway()
@@ -468,6 +475,7 @@ def test_a_new_directory_that_appears_meanwhile_is_not_replaced(tmp_path: Path) 
     assert names(tmp_path / "new") == []
 
 
+@pytest.mark.rule("R-10.3")
 def test_a_destination_that_is_swapped_meanwhile_redirects_nothing(tmp_path: Path) -> None:
     to, moved, victim = tmp_path / "to", tmp_path / "moved", tmp_path / "victim"
     to.mkdir()
@@ -539,6 +547,7 @@ def test_an_error_of_the_content_passes_through_and_leaves_nothing(
     assert not exists or names(to) == []
 
 
+@pytest.mark.rule("R-10.1")
 def test_nothing_is_published_when_the_last_check_fails(tmp_path: Path) -> None:
     def refuse() -> None:
         assert names(tmp_path) != []
@@ -640,6 +649,7 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException) 
     return lambda: left <= 0
 
 
+@pytest.mark.rule("R-10.14")
 @pytest.mark.parametrize("exists", [False, True])
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()], ids=["EIO", "^C"])
 def test_whichever_system_call_fails_the_destination_is_as_it_was(
@@ -743,6 +753,7 @@ def test_a_link_alone_arrives_with_its_parents(tmp_path: Path) -> None:
     assert names(tmp_path / "default" / "c") == ["l"]
 
 
+@pytest.mark.rule("R-10.6")
 def test_a_hard_link_whose_target_is_not_wanted_arrives_with_the_content(tmp_path: Path) -> None:
     nested().restore(tmp_path, select=below(b"c"))
     root = tmp_path / "default"
@@ -829,6 +840,7 @@ def test_a_root_name_that_leads_out_is_refused(tmp_path: Path, root: str) -> Non
     assert error.rule == "R-9.4"
 
 
+@pytest.mark.rule("R-10.12")
 @pytest.mark.parametrize("to", ["new", "."])
 def test_two_entries_with_one_name_are_refused(tmp_path: Path, to: str) -> None:
     # What a file system that folds case makes of two names.
@@ -844,6 +856,7 @@ def test_content_of_another_length_is_refused(tmp_path: Path, chunks: list[bytes
     assert refused(tree, tmp_path / "new").rule == "R-9.10"
 
 
+@pytest.mark.rule("R-10.9")
 def test_an_attribute_outside_of_user_is_refused(tmp_path: Path) -> None:
     tree = Tree().directory().file(b"f", xattrs=((b"security.capability", b"x"),))
     assert isinstance(refused(tree, tmp_path / "new"), Malformed)
@@ -854,6 +867,7 @@ def test_a_path_beyond_the_limit_is_refused(tmp_path: Path) -> None:
     assert isinstance(refused(tree.forged(b"n" * 256, b"f"), tmp_path / "new"), LimitExceeded)
 
 
+@pytest.mark.rule("R-10.5")
 def test_links_that_point_out_are_restored_as_they_are_with_one_warning(tmp_path: Path) -> None:
     tree = Tree().directory().symlink(b"abs", b"/etc/passwd").directory(b"d").symlink(b"d/in", b"../x")
     result = tree.symlink(b"d/out", b"../../x").restore(tmp_path)
@@ -895,6 +909,7 @@ def test_a_file_system_without_hard_links_gets_copies_and_one_warning(
 # --- staging by hand -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rule("R-10.2")
 def test_roots_are_staged_beside_their_own_destinations_and_can_be_changed_before_the_end(tmp_path: Path) -> None:
     home, srv = tmp_path / "home", tmp_path / "srv"
     home.mkdir()

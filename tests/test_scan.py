@@ -221,6 +221,7 @@ def test_a_symlink_out_of_what_is_packed_is_told(home: Path, scratch: str, targe
     assert result.warnings == (f"r/dir/out points to {target}, which isn't packed",)
 
 
+@pytest.mark.rule("R-12.4")
 def test_what_cannot_be_stored_is_listed(home: Path, scratch: str) -> None:
     os.mkfifo(home / "pipe")
     with socket.socket(socket.AF_UNIX) as server:
@@ -326,6 +327,7 @@ def test_other_attributes_are_not_taken(home: Path, scratch: str) -> None:
     assert record.metadata[b"f"].xattrs == ()
 
 
+@pytest.mark.rule("R-12.12")
 @pytest.mark.usefixtures("attributes")
 def test_an_access_list_never_widens_the_mode(home: Path, scratch: str) -> None:
     write(home / "f")
@@ -417,6 +419,7 @@ def test_the_same_source_given_twice_is_taken_once(home: Path, scratch: str) -> 
     assert record.reasons() == {b"": "nested"}
 
 
+@pytest.mark.rule("R-12.9")
 def test_the_bundle_being_made_is_left_out_of_itself(home: Path, scratch: str) -> None:
     write(home / "out.ocbundle.part")
     write(home / "private/db")
@@ -649,6 +652,7 @@ def test_a_tree_of_exactly_the_depth_is_taken_whole(home: Path, scratch: str) ->
     assert (result.entries, record.skipped) == (limits.MAX_PATH_DEPTH + 1, {})
 
 
+@pytest.mark.rule("R-12.5")
 def test_paths_beyond_the_limit_are_listed(home: Path, scratch: str) -> None:
     dig(home, 20, b"d" * 240)
     record, result = scanned(home, scratch)
@@ -702,6 +706,7 @@ def test_a_small_file_that_changes_once_is_read_again(
     assert (record.files, record.captures, result.losses) == ({b"f": b"new!"}, {b"f": Capture.PLAIN}, 0)
 
 
+@pytest.mark.rule("R-12.6")
 def test_a_small_file_that_never_holds_still_is_stored_and_told(
     home: Path, scratch: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -827,6 +832,7 @@ def rows_of(content: bytes, tmp_path: Path) -> int:
     return count
 
 
+@pytest.mark.rule("R-12.7")
 @pytest.mark.parametrize("rows", [3, 2000])
 def test_a_database_is_taken_with_its_log(home: Path, scratch: str, tmp_path: Path, rows: int) -> None:
     with log_of(home / "state/x.sqlite", rows):
@@ -887,6 +893,7 @@ def test_a_log_without_its_database_is_an_ordinary_file(home: Path, scratch: str
     assert list(record.files) == [b"y.sqlite-wal"]
 
 
+@pytest.mark.rule("R-12.10")
 def test_no_private_copy_stays_behind(home: Path, scratch: str) -> None:
     with log_of(home / "x.sqlite"):
         scanned(home, scratch)

@@ -67,6 +67,7 @@ def _outcome(error: BundleError | None) -> str:
     return "success" if error is None else type(error).__name__
 
 
+@pytest.mark.rule("R-11.3", "R-13.1")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_vector_ends_as_its_header_says(name: str) -> None:
     vector = Vector.load(name)
@@ -80,6 +81,7 @@ def test_a_vector_ends_as_its_header_says(name: str) -> None:
         assert found.rule == vector.get("rule"), found
 
 
+@pytest.mark.rule("R-11.1", "R-13.1")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_vector_ends_as_its_header_says_without_a_key(name: str) -> None:
     vector = Vector.load(name)

@@ -15,7 +15,7 @@ if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(HERE)))
 
 # Each module enters its vectors into the table.
-from spec.vectors import ends, framing, keys, manifest, rows, sealed, sound, sound_manifest, together  # noqa: E402, F401
+from spec.vectors import ends, framing, keys, manifest, order, rows, sealed, sound, sound_manifest, together  # noqa: E402, F401
 from spec.vectors.cases import CASES  # noqa: E402
 
 

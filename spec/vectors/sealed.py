@@ -345,3 +345,12 @@ def bit_of_sealed_section(d: Draft) -> bytes:
     sections = d.sections()
     sections[1].body = flip(sections[1].body, -20)
     return d.frame(sections)
+
+
+@vector("R-7.7", "Malformed")
+def second_segment(d: Draft) -> None:
+    """The second segment of a file has padding that isn't zero: a reader may give out the first, and no byte more."""
+    d.directory(b"")
+    d.segments = [b"first", b"second"]
+    d.file(b"file", b"firstsecond", extents=[[0, 0, 5], [1, 0, 6]])
+    d.change(SEGM, 1, padding=skippable(1, b"hidden"))

@@ -117,7 +117,7 @@ def deepest_value(d: Draft) -> None:
     d.head["zzz"] = [[[[[[None]]]]]]
 
 
-@vector("R-9.18 R-9.4")
+@vector("R-9.4 R-9.19")
 def unknown_words(d: Draft) -> None:
     """A role, a capture, a reason and a kind that this version doesn't know."""
     d.head["roots"] = [root("default", role="attic")]
@@ -126,7 +126,7 @@ def unknown_words(d: Draft) -> None:
     d.skip(b"z", "door", "too-heavy", detail="a reason of a later version")
 
 
-@vectors("R-9.19", {name.replace("-", "_"): name for name in ("changed", "grew", "sqlite", "sqlite-raw")})
+@vectors("R-9.16", {name.replace("-", "_"): name for name in ("changed", "grew", "sqlite", "sqlite-raw")})
 def captured(d: Draft, capture: str) -> None:
     """How a file's content was taken."""
     d.sample()
@@ -276,7 +276,7 @@ def skipped(d: Draft) -> None:
     d.skip(b"node_modules", "directory", "regenerable")
 
 
-@vector("R-7.5")
+@vector("R-9.2")
 def size_of_holes_counts(d: Draft) -> None:
     """The total counts holes in full, and hard links not at all."""
     d.directory(b"")

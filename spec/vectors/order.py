@@ -1,0 +1,198 @@
+"""Vectors with two faults: a reader reports the one that stands first in the order of section 13.1."""
+
+from __future__ import annotations
+
+from spec.vectors import age
+from spec.vectors.builder import ENTR, KEYS, MANI, SEGM, STRANGER, Draft, Section, block, frame, pack, skippable
+from spec.vectors.cases import framing, vector
+
+_WRONG_MAC = {"frame_mac": bytes(32)}
+
+
+@framing("R-5.4", "Malformed")
+def footer_before_index(d: Draft) -> bytes:
+    """A reserved byte of the footer, and a section header that is none."""
+    d.sample()
+    sections = d.sections()
+    sections[1].magic = b"OCBX"
+    return d.frame(sections, footer={"zero": 1})
+
+
+@framing("R-4.3", "Malformed")
+def type_before_flags(d: Draft) -> bytes:
+    """A section whose type and whose flags are wrong."""
+    d.sample()
+    sections = d.sections()
+    sections.insert(2, Section(type=b"xtra", number=0, flags=3, body=b""))
+    return d.frame(sections)
+
+
+@framing("R-4.6", "UnsupportedVersion")
+def critical_before_length(d: Draft) -> bytes:
+    """A critical section of an unknown type, longer than it may be."""
+    d.sample()
+    sections = d.sections()
+    sections.insert(2, Section(type=b"XTRA", number=0, body=b"", length=2**40))
+    return d.frame(sections)
+
+
+@framing("R-4.6", "UnsupportedVersion")
+def critical_before_order(d: Draft) -> bytes:
+    """A critical section of an unknown type in the place of MANI."""
+    d.sample()
+    sections = d.sections()
+    sections[3] = Section(type=b"MAN2", number=0, body=b"")
+    return d.frame(sections)
+
+
+@framing("R-5.6", "Malformed")
+def place_before_order(d: Draft) -> bytes:
+    """A byte before the index, and no MANI."""
+    d.sample()
+    sections = d.sections()
+    del sections[3]
+    return d.frame(sections, gap=b"\0")
+
+
+@framing("R-4.8", "Malformed")
+def order_before_root_digest(d: Draft) -> bytes:
+    """A wrong number, and a wrong root digest."""
+    d.sample()
+    sections = d.sections()
+    sections[1].number = 1
+    return d.frame(sections, footer={"root_digest": bytes(32)})
+
+
+@framing("R-5.7", "Malformed")
+def header_before_digest(d: Draft) -> bytes:
+    """A body whose header differs from the index, and whose digest is wrong."""
+    d.sample()
+    sections = d.sections()
+    sections[0].digest = sections[4].digest = bytes(32)
+    index = b"".join(section.header() for section in sections)
+    sections[0].flags = 3
+    return d.frame(sections, index=index)
+
+
+@vector("R-5.9", "AuthenticationFailed", "ChecksumMismatch")
+def mac_before_body(d: Draft) -> bytes:
+    """A wrong MAC, and a damaged MANI: with a key, the MAC comes first."""
+    d.sample()
+    sections = d.sections()
+    sections[3].digest = bytes(32)
+    return d.frame(sections, footer=_WRONG_MAC)
+
+
+@vector("R-5.9", "AuthenticationFailed")
+def mac_before_manifest(d: Draft) -> bytes:
+    """A wrong MAC, and a manifest that asks for a newer reader: nothing of it may be believed."""
+    d.sample()
+    d.change(MANI, raw=pack({"!new": None}))
+    return d.frame(d.sections(), footer=_WRONG_MAC)
+
+
+@vector("R-6.12", "NoKeyFits")
+def key_before_mac(d: Draft) -> bytes:
+    """An identity of somebody else, and a wrong MAC."""
+    d.sample()
+    d.identity = STRANGER
+    return d.frame(d.sections(), footer=_WRONG_MAC)
+
+
+@vector("R-6.3", "Malformed")
+def stanza_before_binding(d: Draft) -> None:
+    """A MANI to two recipients that is bound elsewhere."""
+    d.sample()
+    stanzas = age.x25519(d.random, age.public(d.secret), age.public(STRANGER))
+    d.change(MANI, stanzas=stanzas, bound_number=1)
+
+
+@vector("R-7.2", "AuthenticationFailed")
+def binding_before_length(d: Draft) -> None:
+    """A segment that is bound elsewhere, and claims to be too long."""
+    d.sample()
+    d.change(SEGM, bound_type=KEYS, raw_length=2**40)
+
+
+@vector("R-7.5", "LimitExceeded")
+def length_before_frame(d: Draft) -> None:
+    """A segment that claims to be too long, and holds no zstd frame."""
+    d.sample()
+    d.change(SEGM, raw_length=2**40, frame=b"")
+
+
+@vector("R-7.7", "Malformed")
+def padding_before_content(d: Draft) -> None:
+    """Padding that isn't zero, behind a frame that doesn't decompress: nothing is decompressed."""
+    d.sample()
+    damaged = frame(b"", size=11, blocks=block(b"\xff" * 11, kind=2))
+    d.change(SEGM, frame=damaged, padding=skippable(1, b"hidden"))
+
+
+@vector("R-7.8", "Malformed")
+def journal_before_content(d: Draft) -> None:
+    """A batch with a journal, whose frame doesn't decompress."""
+    d.sample()
+    damaged = frame(b"", size=len(d.batch_bytes()), blocks=block(b"\xff" * 11, kind=2))
+    d.change(ENTR, journal=frame(pack([])), frame=damaged)
+
+
+@vector("R-8.1", "Malformed")
+def encoding_before_bundle(d: Draft) -> None:
+    """A head that isn't canonical, and names another bundle."""
+    d.sample()
+    d.head["bundle_id"] = bytes(16)
+    raw = d.head_bytes().replace(b"\xa7created\xce", b"\xa7created\xcf\0\0\0\0", 1)
+    d.change(MANI, raw=raw)
+
+
+@vector("R-9.1", "AuthenticationFailed")
+def bundle_before_field(d: Draft) -> None:
+    """A head that names another bundle, and has no roots."""
+    d.sample()
+    d.head["bundle_id"] = bytes(16)
+    d.head["roots"] = None
+
+
+@vector("R-9.2", "Malformed")
+def head_before_batches(d: Draft) -> None:
+    """A head with a wrong count of segments, and a batch that is no map."""
+    d.sample()
+    d.totals = {"segments": 2}
+    d.change(ENTR, raw=pack([]))
+
+
+@vector("R-9.16", "Malformed")
+def types_before_values(d: Draft) -> None:
+    """A row with a path that leads upwards, and a size that is text."""
+    d.directory(b"")
+    d.file(b"../a", b"x")[7] = "1"
+
+
+@vector("R-9.7", "Malformed")
+def path_before_order(d: Draft) -> None:
+    """A row with a path that leads upwards, and out of order."""
+    d.sample()
+    d.file(b"../a", b"x")
+
+
+@vector("R-9.7", "LimitExceeded")
+def length_before_nul(d: Draft) -> None:
+    """A path that is too long, and holds NUL and dots."""
+    d.directory(b"")
+    d.file(b"../\0" * 2000, b"x")
+
+
+@vector("R-9.6", "Malformed")
+def order_before_parent(d: Draft) -> None:
+    """An entry that is out of order, and has no parent."""
+    d.sample()
+    d.file(b"a/b", b"x")
+
+
+@vector("R-9.8", "Malformed")
+def batches_before_totals(d: Draft) -> None:
+    """An entry without a parent, and totals that are wrong."""
+    d.directory(b"")
+    d.file(b"x/y", b"x")
+    d.totals = {"entries": 7}
