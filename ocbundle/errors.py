@@ -24,6 +24,7 @@ The tree, with the exit code that the command line gives each branch::
     ├── TargetFailure                   1   what should be written can't be
     │   ├── TargetExists
     │   └── NoSpace
+    ├── GatewayRunning                  1   an OpenClaw gateway works on what should be packed or replaced
     └── EntryMissing                    1   the bundle holds no such file
 
 Errors carry data, not only words: *path* (of a file, or ``root/path`` inside a bundle), *offset* (bytes from the start
@@ -136,6 +137,10 @@ class TargetExists(TargetFailure):
 
 class NoSpace(TargetFailure):
     """The file system has less room than is needed."""
+
+
+class GatewayRunning(BundleError):
+    """An OpenClaw gateway works on the state that should be packed or replaced; the hint says how to stop it."""
 
 
 class EntryMissing(BundleError):

@@ -42,6 +42,7 @@ def pack(
     exclude: Sequence[str] = (),
     level: int = 3,
     overwrite: bool = False,
+    live: bool = False,
     dry_run: bool = False,
     scratch: str | os.PathLike[str] | None = None,
     warnings: Sequence[str] = (),
@@ -63,6 +64,7 @@ def pack(
         exclude: Gitignore patterns, matched inside each source.
         level: zstd's, 1 to 22.
         overwrite: Replace *target* if it is there.
+        live: Pack although a gateway works on it: databases through SQLite, files read again if they change.
         dry_run: Make every check, and write nothing.
         scratch: A directory for private copies of databases while they are read; by default that of *target*, or the
             system's for temporary files if *target* is a file object.
@@ -74,6 +76,7 @@ def pack(
     Raises:
         SourceMissing: a source, or OpenClaw, isn't there.
         SourceFailure: nothing of what was asked for can be read.
+        GatewayRunning: a gateway works on one of *profiles*, and *live* isn't set.
         InvalidRequest: no recipient, no source, or something that isn't one.
         TargetExists, NoSpace, TargetFailure: *target* can't be written.
     """
@@ -82,8 +85,11 @@ def pack(
 
         found = discover(environ or {})
         sources, profiles, warnings = found.sources, found.profiles, (*warnings, *found.warnings)
+    chosen = selection.resolve(sources, exclude)
+    if profiles and not live:
+        _demand_stopped(chosen, profiles, environ or {})
     job = _Job(
-        sources=selection.resolve(sources, exclude),
+        sources=chosen,
         profiles=tuple(profiles),
         recipients=_recipients(recipients),
         passphrase=passphrase,
@@ -211,6 +217,18 @@ class _Job:
             recipients=(*kinds, *(["passphrase"] if self.passphrase is not None else [])),
             dry_run=dry_run,
         )
+
+
+def _demand_stopped(sources: Sequence[Source], profiles: Sequence[Profile], environ: Mapping[str, str]) -> None:
+    from ocbundle.openclaw import interlock  # noqa: PLC0415 - only for OpenClaw
+
+    states = {source.name: source.path for source in sources}
+    interlock.demand_stopped(
+        [(profile.name, states[profile.state], profile.config) for profile in profiles if profile.state in states],
+        uid=os.getuid(),
+        environ=environ,
+        otherwise="or pack with --live",
+    )
 
 
 def _recipients(recipients: Iterable[RecipientLike]) -> tuple[Recipient, ...]:

@@ -44,6 +44,7 @@ Exit code 3: done, but something was unreadable or changed underway.
 @click.option("--only-config", is_flag=True, help="Take only configurations, with their .env.")
 @click.option("--no-workspace", is_flag=True, help="Leave out the agents' workspaces.")
 @click.option("--all", "everything", is_flag=True, help="Take also what can be installed or built again.")
+@click.option("--live", is_flag=True, help="Pack although the gateway is running.")
 @click.option("--level", metavar="N", type=click.IntRange(1, 22), default=3, show_default=True,
               help="How hard to compress.")  # fmt: skip
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would be packed.")
@@ -66,6 +67,7 @@ def pack(
     only_config: bool,
     no_workspace: bool,
     everything: bool,
+    live: bool,
     level: int,
     dry_run: bool,
     force: bool,
@@ -114,6 +116,7 @@ def pack(
             exclude=exclude,
             level=level,
             overwrite=force,
+            live=live,
             dry_run=dry_run,
             progress=progress,
         )
