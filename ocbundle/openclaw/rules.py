@@ -13,6 +13,9 @@ from typing import Final
 
 from ocbundle.model import Leave, Reason, Rules, Sensitivity, Verdict
 
+ONLY_CONFIG: Final = "only the configuration was asked for"
+"""Why everything else was left out: by this a reader can tell."""
+
 _CONTENT: Final = Sensitivity.CONTENT
 _SECRET: Final = Sensitivity.SECRET
 _MIXED: Final = Sensitivity.MIXED
@@ -163,7 +166,7 @@ def only(wanted: Iterable[bytes], *, nested: Mapping[bytes, str] | None = None) 
     """Rules that take these files, as secrets, and nothing else."""
     files = frozenset(wanted)
     parents = {b"", *(path[:i] for path in files for i in range(len(path)) if path[i : i + 1] == b"/")}
-    leave = Leave(Reason.EXCLUDED, "only the configuration was asked for")
+    leave = Leave(Reason.EXCLUDED, ONLY_CONFIG)
 
     def decide(path: bytes, kind: str) -> Verdict:
         if kind == "directory":
