@@ -6,6 +6,7 @@ two readers can't see two manifests in the same bytes.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, Final, TypeVar
 import msgpack
 
 from ocbundle import limits, paths
-from ocbundle.errors import AuthenticationFailed, LimitExceeded, Malformed, UnsupportedVersion
+from ocbundle.errors import AuthenticationFailed, BundleError, LimitExceeded, Malformed, UnsupportedVersion
 from ocbundle.model import (
     Capture,
     Entry,
@@ -77,13 +78,16 @@ def _unpack_any(data: bytes) -> Any:  # noqa: ANN401 - it is narrowed field by f
         value = msgpack.unpackb(
             data, raw=False, strict_map_key=False, ext_hook=_refuse_extension, object_pairs_hook=_ordered_map
         )
-        packed = _pack(value)  # an older msgpack unpacks deeper nesting than it packs
     except msgpack.StackError as error:
         raise Malformed("a record is nested too deeply", rule="R-8.4") from error
     except UnicodeDecodeError as error:
         raise Malformed("a record's text isn't UTF-8", rule="R-8.5") from error
     except ValueError as error:  # every other error of msgpack's is one
         raise Malformed("a record isn't MessagePack", rule="R-8.6") from error
+    try:
+        packed = _pack(value)
+    except ValueError as error:  # an older msgpack unpacks deeper nesting than it packs
+        raise Malformed("a record is nested too deeply", rule="R-8.4") from error
     if packed != data:
         raise Malformed("a record isn't canonical MessagePack", rule=_broken_form(packed, data))
     return value
@@ -115,19 +119,36 @@ def _ordered_map(pairs: list[tuple[object, object]]) -> dict[str, object]:
 
 def _check_unknown(value: object, depth: int) -> None:
     """Hold a value that this version ignores to the profile all the same."""
+    for item in _scalars(value, depth):
+        if type(item) is int and not 0 <= item <= limits.MAX_INTEGER:
+            raise Malformed("an integer is out of range", rule="R-8.8")
+
+
+def _scalars(value: object, depth: int) -> Iterator[object]:
+    """Everything in *value* but arrays and maps, held to R-8.3 and R-8.4."""
     if depth > limits.MAX_DEPTH:
         raise Malformed("a record is nested too deeply", rule="R-8.4")
-    if isinstance(value, dict):
-        for item in value.values():
-            _check_unknown(item, depth + 1)
-    elif isinstance(value, list):
-        for item in value:
-            _check_unknown(item, depth + 1)
-    elif isinstance(value, int) and not isinstance(value, bool):
-        if not 0 <= value <= limits.MAX_INTEGER:
-            raise Malformed("an integer is out of range", rule="R-8.8")
-    elif value is not None and not isinstance(value, str | bytes | bool):
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _scalars(item, depth + 1)
+    elif value is None or isinstance(value, str | bytes | int):
+        yield value
+    else:
         raise Malformed("a record holds a float or an extension type", rule="R-8.3")
+
+
+@contextlib.contextmanager
+def _encoding_first(value: object) -> Iterator[None]:
+    """Report a value that has no place in the profile before anything that is wrong with its meaning.
+
+    Nothing of the kind passes as a field of the right type, so it is looked for only when something is wrong.
+    """
+    try:
+        yield
+    except BundleError:
+        for _ in _scalars(value, 1):
+            pass
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +284,12 @@ def decode_manifest(data: bytes, *, bundle_id: bytes) -> Manifest:
         AuthenticationFailed: it is another bundle's.
         Malformed, LimitExceeded, UnsupportedVersion: a rule of sections 8 and 9 is broken.
     """
-    head = _Map(_unpack(data), "manifest", frozenset(_KNOWN_HEAD), 1)
+    value = _unpack(data)
+    with _encoding_first(value):
+        return _decode_head(_Map(value, "manifest", frozenset(_KNOWN_HEAD), 1), bundle_id)
+
+
+def _decode_head(head: _Map, bundle_id: bytes) -> Manifest:
     if head.get("bundle_id", bytes) != bundle_id:
         raise AuthenticationFailed("the manifest is another bundle's", rule="R-9.1")
     roots = tuple(_decode_root(item) for item in head.maps("roots", _KNOWN_ROOT))
@@ -315,9 +341,11 @@ def _decode_owners(head: _Map, key: str) -> dict[int, str]:
     previous = -1
     for row in head.get(key, list):
         if type(row) is not list or [type(item) for item in row] != [int, str]:
-            raise Malformed(f"manifest: {key} isn't a list of number and name", rule="R-9.3")
+            raise Malformed(f"manifest: {key} isn't a list of number and name", rule="R-9.0")
         number, name = row
-        if not previous < number <= limits.MAX_INTEGER:
+        if not 0 <= number <= limits.MAX_INTEGER:
+            raise Malformed(f"manifest: a number of {key} is out of range", rule="R-8.8")
+        if number <= previous:
             raise Malformed(f"manifest: {key} aren't ascending", rule="R-9.3")
         owners[number] = name
         previous = number
@@ -336,8 +364,10 @@ def _decode_root(item: _Map) -> Root:
 
 def _decode_profile(item: _Map) -> Profile:
     schemas = item.get("schemas", dict)
-    if not all(type(version) is int and 0 <= version <= limits.MAX_INTEGER for version in schemas.values()):
+    if not all(type(version) is int for version in schemas.values()):
         raise Malformed("manifest profiles: schemas aren't versions by path", rule="R-9.0")
+    if not all(0 <= version <= limits.MAX_INTEGER for version in schemas.values()):
+        raise Malformed("manifest profiles: a version of schemas is out of range", rule="R-8.8")
     workspaces = []
     for workspace in item.maps("workspaces", _KNOWN_WORKSPACE):
         path = workspace.get("path", bytes)
@@ -450,7 +480,7 @@ def decode_batch(data: bytes, *, roots: Sequence[str]) -> Batch:
     Raises:
         Malformed, LimitExceeded, UnsupportedVersion: a rule of sections 8 and 9 is broken.
     """
-    batch = _Map(_unpack(data), "entries", frozenset({"entries", "skipped"}), 1)
+    value = _unpack(data)
 
     def root_of(index: object) -> str:
         if type(index) is not int:
@@ -459,10 +489,12 @@ def decode_batch(data: bytes, *, roots: Sequence[str]) -> Batch:
             raise Malformed("an entry names a root that isn't there", rule="R-9.5")
         return roots[index]
 
-    return Batch(
-        entries=tuple(_decode_row(row, root_of, _SHAPES) for row in batch.get("entries", list)),
-        skipped=tuple(_decode_skipped(row, root_of) for row in batch.get("skipped", list)),
-    )
+    with _encoding_first(value):
+        batch = _Map(value, "entries", frozenset({"entries", "skipped"}), 1)
+        return Batch(
+            entries=tuple(_decode_row(row, root_of, _SHAPES) for row in batch.get("entries", list)),
+            skipped=tuple(_decode_skipped(row, root_of) for row in batch.get("skipped", list)),
+        )
 
 
 def decode_journal(data: bytes) -> tuple[Entry, ...]:
@@ -477,7 +509,8 @@ def decode_journal(data: bytes) -> tuple[Entry, ...]:
         paths.check_root_name(name)
         return name
 
-    return tuple(_decode_row(row, root_of, _JOURNAL_SHAPES) for row in rows)
+    with _encoding_first(rows):
+        return tuple(_decode_row(row, root_of, _JOURNAL_SHAPES) for row in rows)
 
 
 def _decode_row(row: object, root_of: Callable[[object], str], shapes: Mapping[int, _Shape]) -> Entry:

@@ -220,6 +220,20 @@ def number(d: Draft, value: int) -> None:
     d.head["created"] = value
 
 
+@vectors("R-8.8", {"negative": -1, "2_53": 2**53}, "Malformed")
+def owner_number(d: Draft, value: int) -> None:
+    """A user's number is out of range."""
+    d.sample()
+    d.head["users"] = [[value, "ada"]]
+
+
+@vector("R-8.8", "Malformed")
+def schema_number(d: Draft) -> None:
+    """A schema's version is out of range."""
+    d.sample()
+    d.head["profiles"] = [profile("p", "default", schemas={"state.db": 2**53})]
+
+
 @vector("R-8.8", "Malformed")
 def unknown_number(d: Draft) -> None:
     """A number under an unknown key is out of range."""
@@ -242,6 +256,8 @@ def unknown_number(d: Draft) -> None:
         "source_as_array": ("source", []),
         "users_as_map": ("users", {}),
         "profiles_as_nil": ("profiles", None),
+        "owner_as_text": ("users", [["0", "root"]]),
+        "owner_without_name": ("groups", [[0]]),
     },
     "Malformed",
 )

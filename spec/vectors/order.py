@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from spec.vectors import age
-from spec.vectors.builder import ENTR, KEYS, MANI, SEGM, STRANGER, Draft, Section, block, frame, pack, skippable
-from spec.vectors.cases import framing, vector
+from spec.vectors.builder import ENTR, KEYS, MANI, MTIME, SEGM, STRANGER, Draft, Section, block, frame, pack, skippable
+from spec.vectors.cases import framing, vector, vectors
 
 _WRONG_MAC = {"frame_mac": bytes(32)}
 
@@ -144,6 +146,38 @@ def encoding_before_bundle(d: Draft) -> None:
     d.head["bundle_id"] = bytes(16)
     raw = d.head_bytes().replace(b"\xa7created\xce", b"\xa7created\xcf\0\0\0\0", 1)
     d.change(MANI, raw=raw)
+
+
+@vectors(
+    "R-8.3",
+    {"known": lambda d: d.head.update(created=1.5), "owner": lambda d: d.head.update(users=[[0.0, "root"]])},
+    "Malformed",
+)
+def float_before_type(d: Draft, change: Callable[[Draft], None]) -> None:
+    """A float where the head has a number."""
+    d.sample()
+    change(d)
+
+
+@vector("R-8.3", "Malformed")
+def float_before_row(d: Draft) -> None:
+    """A float where a row has a time."""
+    d.sample()
+    d.row(b"a")[MTIME] = 1.5
+
+
+@vector("R-8.3", "Malformed")
+def float_before_important_key(d: Draft) -> None:
+    """A float, and a key that every reader must know."""
+    d.sample()
+    d.head = {"!new": None, **d.head, "zzz": 1.5}
+
+
+@vector("R-8.4", "Malformed")
+def depth_before_type(d: Draft) -> None:
+    """A field of another type, which is nested too deeply."""
+    d.sample()
+    d.head["generator"] = [[[[[[[[]]]]]]]]
 
 
 @vector("R-9.1", "AuthenticationFailed")
