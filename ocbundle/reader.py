@@ -313,8 +313,7 @@ class Reader:
             )
             return compression.decode(place, plaintext)
         except DamagedBundle as error:
-            if error.offset is None:
-                error.offset = section.body_offset
+            error.offset = section.body_offset
             raise
 
     # --- verification -----------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ocbundle import agefile, sealing, wire
+from ocbundle import agefile, compression, sealing, wire
 from ocbundle.agefile import Random
 from ocbundle.model import Entry, Host, Kind, Manifest, Metadata, Reason, Role, Root, Sensitivity, Skipped
 from ocbundle.reader import Container, Reader
@@ -142,18 +142,12 @@ def renumbered(parts: Sequence[Part]) -> list[Part]:
 
 
 def assembled(
-    original: bytes,
-    parts: Sequence[Part],
-    *,
-    preamble: wire.Preamble | None = None,
-    key: BundleKey | None = None,
+    parts: Sequence[Part], *, preamble: wire.Preamble, mac: bytes = bytes(32), key: BundleKey | None = None
 ) -> bytes:
-    """The bundle *original* with other sections: every length, checksum and digest made anew.
+    """A bundle of *parts*, with every length, checksum and digest as it must be.
 
-    The frame MAC stays as it is, as for somebody without the key; with *key* it is made anew too.
+    Its frame MAC is *mac*, as for somebody without the key; or, with *key*, the right one.
     """
-    frame = Container(io.BytesIO(original)).frame
-    preamble = preamble or frame.preamble
     sections = []
     offset = wire.PREAMBLE_LENGTH
     for part in parts:
@@ -177,12 +171,30 @@ def assembled(
         index_length=len(index),
         total_length=offset + len(index) + wire.FOOTER_LENGTH,
         root_digest=wire.root_digest(preamble.bundle_id, sections),
-        frame_mac=frame.footer.frame_mac,
+        frame_mac=mac,
     )
     if key is not None:
         footer = replace(footer, frame_mac=wire.frame_mac(key.text, preamble, sections, footer))
     bodies = [section.encode() + part.body for section, part in zip(sections, parts, strict=True)]
     return b"".join([preamble.encode(), *bodies, index, footer.encode()])
+
+
+def crafted(*sections: tuple[bytes, bytes], journal: bytes = b"") -> Reader:
+    """A reader of a bundle whose sections are given as type and raw content; all else about it is in order.
+
+    Each segment has *journal*.
+    """
+    rng = seeded()
+    key = BundleKey.generate(rng)
+    keys = Part(type=wire.KEYS, number=0, body=keys_body(key, BUNDLE_ID, rng))
+    parts: list[Part] = []
+    for kind, raw in sections:
+        number = sum(part.type == kind for part in parts)
+        place = compression.Place(bundle_id=BUNDLE_ID, type=kind, number=number)
+        plaintext = compression.encode(place, raw, level=1, journal=journal if kind == wire.SEGM else b"")
+        parts.append(Part(type=kind, number=number, body=key.seal(plaintext, rng)))
+    data = assembled([keys, *parts, keys], preamble=wire.Preamble(bundle_id=BUNDLE_ID), key=key)
+    return Reader(Container(io.BytesIO(data)), key)
 
 
 def recheck(data: bytes, start: int, end: int) -> bytes:
