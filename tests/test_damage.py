@@ -272,10 +272,9 @@ def refused_or_unsound(parts: Sequence[Part]) -> None:
     """Demand that *parts* between the victim's KEYS are refused: by their order already, or by the frame MAC."""
     try:
         data = forged([*KEYS, *renumbered(parts), *KEYS])
-    except Malformed as error:
-        assert error.rule == "R-4.9"
-    else:
-        refused(data)
+    except Malformed:
+        return
+    refused(data)
 
 
 @pytest.mark.rule("R-4.9", "R-5.9")
