@@ -345,6 +345,17 @@ def test_depth_8_is_accepted() -> None:
     assert decode_head(with_field(b"\x91" * 6 + b"\xc0")) == MANIFEST
 
 
+@pytest.mark.rule("R-8.4")
+def test_a_msgpack_that_unpacks_deeper_than_it_packs_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pack_of_an_older_version(_value: object) -> bytes:
+        raise ValueError("recursion limit exceeded")
+
+    monkeypatch.setattr(records, "_pack", pack_of_an_older_version)
+    with pytest.raises(Malformed) as caught:
+        decode_head(CANONICAL)
+    assert caught.value.rule == "R-8.4"
+
+
 @given(st.binary(max_size=200))
 def test_no_bytes_at_all_make_a_decoder_fail_otherwise(data: bytes) -> None:
     for decode in (decode_head, records.decode_journal, lambda raw: records.decode_batch(raw, roots=ROOTS)):
