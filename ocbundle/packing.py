@@ -10,6 +10,7 @@ import dataclasses
 import grp
 import os
 import pwd
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -85,7 +86,9 @@ def pack(
 
         found = discover(environ or {})
         sources, profiles, warnings = found.sources, found.profiles, (*warnings, *found.warnings)
+        warnings = (*warnings, *map(str, found.left))
     chosen = selection.resolve(sources, exclude)
+    _demand_kept(target, chosen)
     if profiles and not live:
         _demand_stopped(chosen, profiles, environ or {})
     job = _Job(
@@ -100,19 +103,39 @@ def pack(
         random=random,
         progress=progress,
     )
-    if dry_run:
-        return job.rehearse(target, overwrite=overwrite)
-    if target is None:
+    if target is None and not dry_run:
         raise InvalidRequest("no target to pack into")
-    with contextlib.ExitStack() as stack:
-        if isinstance(target, str | bytes | os.PathLike):
-            file = stack.enter_context(publish.Output(target, replace=overwrite))
-            report = job.run(file, scratch or _directory(target), avoid={file.identity, *_identity(target)})
-            file.commit()
-            return dataclasses.replace(report, path=os.fsdecode(target))
-        report = job.run(target, scratch or tempfile.gettempdir(), avoid=set())
+    if not isinstance(target, str | bytes | os.PathLike):
+        place = _Place(scratch=os.fsencode(scratch or tempfile.gettempdir()))
+        if target is None or dry_run:
+            return job.rehearse(place)
+        report = job.run(target, place)
         target.flush()
         return report
+    with publish.Output(target, replace=overwrite) as file:
+        place = _Place(
+            scratch=os.fsencode(scratch or _directory(target)),
+            target=_directory(target),
+            own=frozenset({file.identity}),
+            replaced=_replaced(target),
+        )
+        if dry_run:
+            return job.rehearse(place)
+        report = job.run(file, place)
+        file.commit()
+        return dataclasses.replace(report, path=os.fsdecode(target))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a bundle is made."""
+
+    scratch: bytes
+    """Where private copies of databases are made."""
+    target: bytes | None = None
+    """The bundle's directory; ``None`` if it goes to a stream."""
+    own: frozenset[tuple[int, int]] = frozenset()
+    replaced: frozenset[tuple[int, int]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,30 +160,26 @@ class _Job:
             for source in self.sources
         )
 
-    def rehearse(self, target: Writable | None, *, overwrite: bool) -> PackReport:
+    def rehearse(self, place: _Place) -> PackReport:
         """Everything but reading the content and writing the bundle."""
-        notes = list(self.warnings)
-        avoid: set[tuple[int, int]] = set()
-        if isinstance(target, str | bytes | os.PathLike):
-            with publish.Output(target, replace=overwrite):
-                avoid |= _identity(target)
-            notes += _leftovers(_directory(target))
-        measured = scan.measure(self.sources, avoid=avoid, progress=self.progress, thorough=True)
-        if isinstance(target, str | bytes | os.PathLike):
-            notes += _check_space(measured, _directory(target), _directory(target))
+        notes = [*self.warnings, *_leftovers(place.scratch)]
+        with publish.private_directory(place.scratch) as private:
+            own = place.own | {_identity(os.stat(private))}
+            measured = scan.measure(
+                self.sources, own=own, replaced=place.replaced, progress=self.progress, thorough=True
+            )
+            notes += _check_space(measured, place)
         return self._report(measured, notes, dry_run=True)
 
-    def run(self, output: Output, place: str | bytes | os.PathLike[str], *, avoid: set[tuple[int, int]]) -> PackReport:
-        """Write the bundle to *output*; private copies of databases are made in *place*."""
-        where = os.fsencode(place)
+    def run(self, output: Output, place: _Place) -> PackReport:
+        """Write the bundle to *output*."""
         key, bundle_id = BundleKey.generate(self.random), self.random(16)
         keys = sealing.wrap(key, bundle_id, self.recipients, self.passphrase, self.random)
-        notes = [*self.warnings, *_leftovers(where)]
-        with publish.private_directory(where) as private:
-            avoid = avoid | _identity(private)
-            measured = scan.measure(self.sources, avoid=avoid, progress=self.progress)
-            target_place = where if isinstance(output, publish.Output) else None
-            notes += _check_space(measured, where, target_place)
+        notes = [*self.warnings, *_leftovers(place.scratch)]
+        with publish.private_directory(place.scratch) as private:
+            own = place.own | {_identity(os.stat(private))}
+            measured = scan.measure(self.sources, own=own, replaced=place.replaced, progress=self.progress)
+            notes += _check_space(measured, place)
             with Writer(
                 output,
                 bundle_id=bundle_id,
@@ -174,7 +193,8 @@ class _Job:
                     self.sources,
                     writer,
                     scratch=os.fsdecode(private),
-                    avoid=avoid,
+                    own=own,
+                    replaced=place.replaced,
                     progress=self.progress,
                     totals=measured,
                 )
@@ -240,7 +260,7 @@ def _recipients(recipients: Iterable[RecipientLike]) -> tuple[Recipient, ...]:
             known.append(sealing.parse_recipient(item))
         else:
             known += sealing.read_recipients(item)
-    return tuple(known)
+    return tuple(dict.fromkeys(known))
 
 
 def _level(level: int) -> int:
@@ -271,32 +291,53 @@ def _directory(target: str | bytes | os.PathLike[str]) -> bytes:
     return os.path.dirname(os.path.abspath(os.fsencode(target)))
 
 
-def _identity(path: str | bytes | os.PathLike[str]) -> set[tuple[int, int]]:
-    """Device and inode of *path*, if it is there: a bundle doesn't pack itself."""
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _replaced(target: str | bytes | os.PathLike[str]) -> frozenset[tuple[int, int]]:
+    """Device and inode of the file that the bundle will replace, if there is one: it isn't packed."""
     with contextlib.suppress(OSError):
-        status = os.stat(path)
-        return {(status.st_dev, status.st_ino)}
-    return set()
+        status = os.lstat(target)  # a link is replaced itself: what it points to stays, and is packed
+        if status.st_nlink == 1:  # under its other names it stays, too
+            return frozenset({_identity(status)})
+    return frozenset()
+
+
+def _demand_kept(target: Writable | None, sources: Sequence[Source]) -> None:
+    """Refuse to replace a source by a bundle that can't hold it."""
+    if not isinstance(target, str | bytes | os.PathLike):
+        return
+    with contextlib.suppress(OSError):
+        status = os.lstat(target)
+        if stat.S_ISREG(status.st_mode):
+            for source in sources:
+                if os.path.samestat(status, os.stat(source.path)):
+                    raise InvalidRequest(
+                        "the bundle would replace what it should hold",
+                        path=display(os.fsencode(target)),
+                        hint="choose another name for it",
+                    )
 
 
 def _leftovers(place: bytes) -> list[str]:
     return [f"{display(path)} was left behind by a run that was killed: remove it" for path in publish.leftovers(place)]
 
 
-def _check_space(measured: scan.ScanResult, scratch: bytes, target: bytes | None) -> list[str]:
+def _check_space(measured: scan.ScanResult, place: _Place) -> list[str]:
     """Refuse what can't fit, and warn of what may not: how well the content compresses isn't known beforehand."""
-    free = publish.free_space(scratch)
+    free = publish.free_space(place.scratch)
     if measured.largest_database > free:
         raise NoSpace(
             f"{measured.largest_database / limits.MIB:,.1f} MiB needed for a private copy of the largest database, "
             f"{free / limits.MIB:,.1f} MiB free",
-            path=display(scratch),
+            path=display(place.scratch),
             hint="free some space there, or pack to another file system",
         )
-    if target is None or measured.size + measured.largest_database <= (free := publish.free_space(target)):
+    if place.target is None or measured.size + measured.largest_database <= (free := publish.free_space(place.target)):
         return []
     sizes = f"{measured.size / limits.MIB:,.1f} MiB before compression, {free / limits.MIB:,.1f} MiB free"
-    return [f"the bundle may not fit in {display(target)}: {sizes}"]
+    return [f"the bundle may not fit in {display(place.target)}: {sizes}"]
 
 
 def _names(numbers: Collection[int], name_of: Callable[[int], str]) -> dict[int, str]:

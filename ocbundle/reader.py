@@ -241,7 +241,7 @@ class Reader:
         for entry in self.entries():
             if entry.path == path and entry.root == root:
                 return entry
-        shown = paths.display(f"{root}/".encode() + path)
+        shown = paths.display(f"{root}/".encode() + path if path else root)
         raise EntryMissing(f"the bundle holds no {shown}", path=shown, hint="ocbundle list shows what it holds")
 
     # --- content ----------------------------------------------------------------------------------------------------

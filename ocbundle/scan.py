@@ -63,7 +63,8 @@ def scan(
     sink: Sink,
     *,
     scratch: str,
-    avoid: Collection[tuple[int, int]] = (),
+    own: Collection[tuple[int, int]] = (),
+    replaced: Collection[tuple[int, int]] = (),
     progress: ProgressCallback | None = None,
     totals: ScanResult | None = None,
 ) -> ScanResult:
@@ -73,7 +74,8 @@ def scan(
         sources: What to pack. A source inside another is taken once, as itself.
         sink: What takes it. Its exceptions, and those of rules, pass through.
         scratch: A private directory, with room for the largest database.
-        avoid: Device and inode of files and directories that belong to the bundle being made.
+        own: Device and inode of the writer's temporary files and directories: they're passed over.
+        replaced: Device and inode of the file that the bundle will replace: it gets a row.
         progress: Called at most 20 times a second, and once at the end.
         totals: What :func:`measure` found, for the totals of the progress.
 
@@ -82,13 +84,14 @@ def scan(
         SourceFailure: no source can be read, or one is neither a directory nor a file.
         NoSpace: *scratch* is full.
     """
-    return _Scan(sources, sink, scratch=scratch, avoid=avoid, progress=progress, totals=totals).run()
+    return _Scan(sources, sink, scratch=scratch, own=own, replaced=replaced, progress=progress, totals=totals).run()
 
 
 def measure(
     sources: Sequence[Source],
     *,
-    avoid: Collection[tuple[int, int]] = (),
+    own: Collection[tuple[int, int]] = (),
+    replaced: Collection[tuple[int, int]] = (),
     progress: ProgressCallback | None = None,
     thorough: bool = False,
 ) -> ScanResult:
@@ -100,7 +103,7 @@ def measure(
         SourceMissing: a source isn't there.
         SourceFailure: no source can be read, or one is neither a directory nor a file.
     """
-    return _Measure(sources, avoid=avoid, progress=progress, thorough=thorough).run()
+    return _Measure(sources, own=own, replaced=replaced, progress=progress, thorough=thorough).run()
 
 
 class _Unreadable(Exception):
@@ -125,7 +128,9 @@ class _Linked(Walk):
         identity = status.st_dev, status.st_ino
         if not stat.S_ISREG(status.st_mode):
             self.skip(path, "file", Reason.VANISHED, TURNED)
-        elif identity in self.avoid:
+        elif identity in self.own:
+            self.note_own()
+        elif identity in self.replaced:
             self.skip(path, "file", Reason.SELF)
         elif status.st_nlink > 1 and identity in self._links:
             first, others = self._links[identity]
@@ -152,11 +157,12 @@ class _Measure(_Linked):
         self,
         sources: Sequence[Source],
         *,
-        avoid: Collection[tuple[int, int]],
+        own: Collection[tuple[int, int]],
+        replaced: Collection[tuple[int, int]],
         progress: ProgressCallback | None,
         thorough: bool,
     ) -> None:
-        super().__init__(sources, Nowhere(), avoid=avoid, progress=progress)
+        super().__init__(sources, Nowhere(), own=own, replaced=replaced, progress=progress)
         self._thorough = thorough
 
     def file(self, directory: Directory, name: bytes, path: bytes, sensitivity: Sensitivity) -> None:  # noqa: ARG002
@@ -201,11 +207,12 @@ class _Scan(_Linked):
         sink: Sink,
         *,
         scratch: str,
-        avoid: Collection[tuple[int, int]],
+        own: Collection[tuple[int, int]],
+        replaced: Collection[tuple[int, int]],
         progress: ProgressCallback | None,
         totals: ScanResult | None,
     ) -> None:
-        super().__init__(sources, sink, avoid=avoid, progress=progress, totals=totals)
+        super().__init__(sources, sink, own=own, replaced=replaced, progress=progress, totals=totals)
         self._files = sink
         self._scratch = scratch
 

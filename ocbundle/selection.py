@@ -39,6 +39,8 @@ def resolve(sources: Iterable[SourceLike], exclude: Sequence[str] = ()) -> tuple
 
 
 def _from_path(item: str | bytes | os.PathLike[str]) -> Source:
+    if not os.fspath(item):
+        raise InvalidRequest("an empty path was given as a source")  # abspath would make it the working directory
     path = os.path.abspath(os.fsencode(item))
     return Source(path=path, name=paths.root_name(os.path.basename(path)))
 

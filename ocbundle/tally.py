@@ -177,6 +177,10 @@ class Tally:
         if len(self._grew) < REPORT_ROWS:
             self._grew.append(self.name_of(path))
 
+    def note_own(self) -> None:
+        """Record that the bundle being made lies in the root being walked."""
+        self.warn(f"the bundle lies inside {self.name_of(b'')}: later ones will hold this one, unless they replace it")
+
     def warn(self, text: str) -> None:
         """Record something to tell; the first thousand are kept."""
         self._warning_count += 1

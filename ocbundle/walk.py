@@ -69,7 +69,8 @@ class Walk(Tally):
         sources: Sequence[Source],
         sink: EntrySink,
         *,
-        avoid: Collection[tuple[int, int]],
+        own: Collection[tuple[int, int]],
+        replaced: Collection[tuple[int, int]],
         progress: ProgressCallback | None,
         totals: ScanResult | None = None,
     ) -> None:
@@ -80,7 +81,8 @@ class Walk(Tally):
         _demand_readable(self.trees)
         super().__init__(sink, progress=progress, totals=totals)
         self._rules: Rules | None = None
-        self.avoid = frozenset(avoid)
+        self.own = frozenset(own)
+        self.replaced = frozenset(replaced)
 
     def file(self, directory: Directory, name: bytes, path: bytes, sensitivity: Sensitivity) -> None:
         """Take the regular file *name* of *directory*, which is *path* in its root."""
@@ -199,10 +201,10 @@ class Walk(Tally):
         return directory
 
     def _is_elsewhere(self, path: bytes, status: os.stat_result) -> bool:
-        """Whether a directory belongs to the bundle being made, or is a source of its own."""
+        """Whether a directory is one of the writer's temporaries, or a source of its own."""
         identity = status.st_dev, status.st_ino
-        if identity in self.avoid:
-            self.skip(path, "directory", Reason.SELF)
+        if identity in self.own:
+            pass  # not the user's, and gone when the bundle is there: nothing is left out
         elif path and identity in self._roots:
             self.skip(path, "directory", Reason.NESTED, f"it is packed as {self._roots[identity]}")
         else:
@@ -279,7 +281,7 @@ def _resolve(source: Source) -> Tree:
             f"{shown} isn't there", path=shown, hint="check the path, and that this is the machine that holds it"
         ) from error
     except OSError as error:
-        raise SourceFailure(f"{shown} can't be read: {error.strerror}", path=shown) from error
+        raise _unreadable(shown, error) from error
     kind = _kind(status.st_mode)
     if kind not in {"directory", "file"}:
         raise SourceFailure(f"{shown} is neither a directory nor a file", path=shown)
@@ -298,9 +300,13 @@ def _demand_readable(trees: Sequence[Tree]) -> None:
             return
     if error is not None:
         shown = paths.display(trees[0].path)
-        raise SourceFailure(
-            f"{shown} can't be read: {error.strerror}", path=shown, hint="run as the user that the gateway runs as"
-        ) from error
+        raise _unreadable(shown, error) from error
+
+
+def _unreadable(shown: str, error: OSError) -> SourceFailure:
+    reason = (error.strerror or str(error)).lower()
+    hint = "run as the user that the gateway runs as"
+    return SourceFailure(f"{shown} can't be read: {reason}", path=shown, hint=hint)
 
 
 def _list(fd: int) -> tuple[list[bytes], dict[bytes, str]]:

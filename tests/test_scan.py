@@ -423,10 +423,20 @@ def test_the_same_source_given_twice_is_taken_once(home: Path, scratch: str) -> 
 def test_the_bundle_being_made_is_left_out_of_itself(home: Path, scratch: str) -> None:
     write(home / "out.ocbundle.part")
     write(home / "private/db")
-    avoid = [(s.st_dev, s.st_ino) for s in ((home / "out.ocbundle.part").stat(), (home / "private").stat())]
+    own = [(s.st_dev, s.st_ino) for s in ((home / "out.ocbundle.part").stat(), (home / "private").stat())]
     record = Recorded()
-    scan([source(home)], record, scratch=scratch, avoid=avoid)
-    assert record.reasons() == {b"out.ocbundle.part": "self", b"private": "self"}
+    result = scan([source(home)], record, scratch=scratch, own=own)
+    assert (record.order, record.reasons()) == ([("r", b"")], {})
+    assert result.warnings == ("the bundle lies inside r: later ones will hold this one, unless they replace it",)
+
+
+@pytest.mark.rule("R-12.4", "R-12.9")
+def test_the_file_that_the_bundle_replaces_is_left_out_with_a_row(home: Path, scratch: str) -> None:
+    write(home / "out.ocbundle")
+    status = (home / "out.ocbundle").stat()
+    record = Recorded()
+    scan([source(home)], record, scratch=scratch, replaced=[(status.st_dev, status.st_ino)])
+    assert record.reasons() == {b"out.ocbundle": "self"}
 
 
 def test_a_missing_source_is_told_before_anything_is_taken(home: Path, scratch: str) -> None:

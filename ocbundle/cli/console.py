@@ -6,6 +6,7 @@ place that prints, and the only one that knows whether somebody sits at a termin
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -63,8 +64,10 @@ class Console:
     def error(self, fields: Mapping[str, Any]) -> None:
         """Say why the run ends. *fields* are those of ``report.error_fields``."""
         if self.json:
-            self._object("error", fields)
-            return
+            # A full disk under standard output leaves the other way to say so.
+            with contextlib.suppress(OSError):
+                self._object("error", fields)
+                return
         self._message("error: ", str(fields["message"]))
         if fields.get("hint"):
             self._message("hint: ", str(fields["hint"]))
@@ -100,8 +103,13 @@ class Console:
 
     @staticmethod
     def _write(stream: TextIO, line: str) -> None:
-        stream.write(f"{line}\n")
-        stream.flush()
+        try:
+            stream.write(f"{line}\n")
+            stream.flush()
+        except OSError:
+            # Words that nobody can read (a full disk under a log, a closed pipe) don't undo what they're about.
+            if stream is not sys.stderr:
+                raise
 
 
 def _json_line(message_type: str, fields: Mapping[str, Any]) -> str:

@@ -22,7 +22,8 @@ Keep the file: it alone opens what is sealed to its public key.
 
 
 @click.command(epilog=EPILOG)
-@click.option("-o", "--output", metavar="FILE", help="Write the identity to FILE (0600, never over another).")
+@click.option("-o", "--output", metavar="FILE", callback=options.filled,
+              help="Write the identity to FILE (0600, never over another).")  # fmt: skip
 @options.json
 @click.pass_obj
 def keygen(console: Console, *, output: str | None) -> int:

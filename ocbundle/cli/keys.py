@@ -76,7 +76,7 @@ def locks(
             secret = _new_passphrase(console)
     elif not found and required:
         secret = _new_passphrase(console)
-    return Locks(recipients=tuple(found), passphrase=secret)
+    return Locks(recipients=tuple(dict.fromkeys(found)), passphrase=secret)
 
 
 def keys(
@@ -105,10 +105,10 @@ def keys(
     if passphrase or from_environment:
         secret = _configured(console)
     if passphrase and secret is None:
-        secret = _ask(console, "Passphrase of the bundle: ")
+        secret = _ask(console, "Passphrase of the bundle")
     elif not identities and secret is None and source != "-" and console.can_ask() and _only_a_passphrase(source):
         empty = ", or nothing to check it without" if optional else ""
-        secret = _ask(console, f"Passphrase of the bundle{empty}: ", empty=optional)
+        secret = _ask(console, f"Passphrase of the bundle{empty}", empty=optional)
     return Keys(identities=tuple(identities), passphrase=secret or None)
 
 
@@ -137,7 +137,7 @@ class _Asker:
 
     def __call__(self, file_name: str) -> str:
         configured = _configured(self._console)
-        return _ask(self._console, f"Passphrase of {file_name}: ") if configured is None else configured
+        return _ask(self._console, f"Passphrase of {file_name}") if configured is None else configured
 
 
 def _configured(console: Console) -> str | None:
@@ -193,12 +193,13 @@ def _run(name: str, command: str) -> bytes:
 def _ask(console: Console, prompt: str, *, empty: bool = False) -> str:
     if not console.can_ask():
         raise KeyRequired(
-            "a passphrase is needed, and there is no terminal to ask at",
+            f"the {prompt[:1].lower()}{prompt[1:]} is needed, and there is no terminal to ask at",
             hint="set OCBUNDLE_PASSPHRASE_FILE, OCBUNDLE_PASSPHRASE_FD or OCBUNDLE_PASSPHRASE_COMMAND",
         )
     try:
-        answer = getpass.getpass(prompt)
+        answer = getpass.getpass(f"{prompt}: ")
     except EOFError:
+        console.show("")  # what follows shall not stand behind the question
         answer = ""
     if not answer and not empty:
         raise KeyRequired("no passphrase was typed")
@@ -211,12 +212,12 @@ def _new_passphrase(console: Console) -> str:
             "nobody is there to type a passphrase: give -r age1…, -R FILE or -i FILE; or set OCBUNDLE_RECIPIENTS, or "
             "for a passphrase OCBUNDLE_PASSPHRASE_FILE, OCBUNDLE_PASSPHRASE_FD or OCBUNDLE_PASSPHRASE_COMMAND"
         )
-    first = _ask(console, "Passphrase for the bundle (empty for a generated one): ", empty=True)
+    first = _ask(console, "Passphrase for the bundle (empty for a generated one)", empty=True)
     if not first:
         generated = generate()
         console.show(f"Generated passphrase, write it down now: {generated}")
         return generated
-    if _ask(console, "The same passphrase again: ", empty=True) != first:
+    if _ask(console, "The same passphrase again", empty=True) != first:
         raise InvalidRequest("the two passphrases differ")
     return first
 

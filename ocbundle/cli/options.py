@@ -22,6 +22,13 @@ def _set(name: str) -> Callable[[click.Context, click.Parameter, bool], None]:
     return callback
 
 
+def filled(_context: click.Context, _parameter: click.Parameter, value: Any) -> Any:  # noqa: ANN401 - click's values
+    """Refuse an empty text: it is a script's unset variable, and never means what is done for want of one."""
+    if value == "" or (isinstance(value, tuple) and "" in value):
+        raise click.BadParameter("it is empty")
+    return value
+
+
 def words(command: Command) -> Command:
     """``--json`` and ``-q``: how the command speaks."""
     command = click.option(
@@ -50,13 +57,14 @@ def opening(command: Command) -> Command:
         "-p", "--passphrase", is_flag=True, help="Open it with a passphrase."
     )(command)  # fmt: skip
     return click.option(
-        "-i", "--identity", "identity_files", metavar="FILE", multiple=True, help="Open it with this identity file."
-    )(command)
+        "-i", "--identity", "identity_files", metavar="FILE", multiple=True, callback=filled,
+        help="Open it with this identity file.",
+    )(command)  # fmt: skip
 
 
 def bundle(command: Command) -> Command:
     """The argument FILE: a bundle, or ``-`` for standard input."""
-    return click.argument("source", metavar="FILE")(command)
+    return click.argument("source", metavar="FILE", callback=filled)(command)
 
 
 def opened(source: str) -> str | BinaryIO:

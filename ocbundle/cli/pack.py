@@ -11,7 +11,7 @@ from typing import BinaryIO
 import click
 
 import ocbundle
-from ocbundle import paths, report
+from ocbundle import paths, publish, report
 from ocbundle.cli import exits, keys, options
 from ocbundle.cli.console import Console
 from ocbundle.cli.progress import following
@@ -29,17 +29,20 @@ Exit code 3: done, but something was unreadable or changed underway.
 
 
 @click.command(epilog=EPILOG)
-@click.argument("directories", metavar="[DIR]...", nargs=-1)
-@click.option("-r", "--recipient", "recipients", metavar="KEY", multiple=True, help="Seal it to this public key.")
-@click.option("-R", "--recipients-file", "recipients_files", metavar="FILE", multiple=True,
+@click.argument("directories", metavar="[DIR]...", nargs=-1, callback=options.filled)
+@click.option("-r", "--recipient", "recipients", metavar="KEY", multiple=True, callback=options.filled,
+              help="Seal it to this public key.")  # fmt: skip
+@click.option("-R", "--recipients-file", "recipients_files", metavar="FILE", multiple=True, callback=options.filled,
               help="Seal it to the public keys in FILE.")  # fmt: skip
-@click.option("-i", "--identity", "identity_files", metavar="FILE", multiple=True,
+@click.option("-i", "--identity", "identity_files", metavar="FILE", multiple=True, callback=options.filled,
               help="Seal it to the public keys of this identity file.")  # fmt: skip
 @click.option("-p", "--passphrase", is_flag=True, help="Seal it to a passphrase.")
-@click.option("-o", "--output", metavar="OUTPUT",
+@click.option("-o", "--output", metavar="OUTPUT", callback=options.filled,
               help="Where to write it: a file, a directory, or - for standard output.")  # fmt: skip
-@click.option("--profile", "profiles", metavar="NAME", multiple=True, help="Take only this OpenClaw profile.")
-@click.option("--state-dir", metavar="DIR", help="Take the OpenClaw state that is in DIR.")
+@click.option("--profile", "profiles", metavar="NAME", multiple=True, callback=options.filled,
+              help="Take only this OpenClaw profile.")  # fmt: skip
+@click.option("--state-dir", metavar="DIR", callback=options.filled,
+              help="Take the OpenClaw state that is in DIR.")  # fmt: skip
 @click.option("--exclude", metavar="PATTERN", multiple=True, help="Leave out what matches (gitignore syntax).")
 @click.option("--only-config", is_flag=True, help="Take only configurations, with their .env.")
 @click.option("--no-workspace", is_flag=True, help="Leave out the agents' workspaces.")
@@ -80,14 +83,6 @@ def pack(
     target = _target(console, output, dry_run=dry_run)
     if directories and (profiles or state_dir or only_config or no_workspace or everything):
         raise click.UsageError("options that choose parts of OpenClaw have no meaning with DIR")
-    locks = keys.locks(
-        console,
-        recipients=recipients,
-        recipients_files=recipients_files,
-        identity_files=identity_files,
-        passphrase=passphrase,
-        required=not dry_run,
-    )
     sources: tuple[ocbundle.Source | str, ...] = directories
     found = None
     if not directories:
@@ -103,7 +98,18 @@ def pack(
         )
         sources = found.sources
         for left in found.left:
-            console.hint(f"not taken: {paths.display(left.path)}: {left.detail}")
+            console.hint(str(left))
+    if isinstance(target, str):
+        with publish.Output(target, replace=force):
+            pass  # it can be written: nobody types a passphrase in vain
+    locks = keys.locks(
+        console,
+        recipients=recipients,
+        recipients_files=recipients_files,
+        identity_files=identity_files,
+        passphrase=passphrase,
+        required=not dry_run,
+    )
     with following(console) as progress:
         done = ocbundle.pack(
             target,
@@ -146,6 +152,8 @@ def _target(console: Console, output: str | None, *, dry_run: bool) -> str | Bin
             raise click.UsageError("a bundle is binary, and standard output is a terminal: give -o FILE, or a pipe")
         return None if dry_run else sys.stdout.buffer
     if output and not output.endswith("/") and not os.path.isdir(output):
+        if os.path.exists(output) and not os.path.isfile(output):
+            raise click.UsageError(f"{paths.display(output)} is a pipe or a device: give -o - and redirect it there")
         return output
     return os.path.join(output or "", file_name(os.uname().nodename, datetime.now(UTC)))
 

@@ -87,13 +87,15 @@ class _Bar:
     """A bar with percentage, bytes, speed and the time left; it clears itself away at the end."""
 
     def __init__(self) -> None:
-        self._start = time.monotonic() + BAR_AFTER
+        self._start = 0.0
         self._bar: rich.progress.Progress | None = None
         self._stage = ""
         self._task = 0
 
     def update(self, progress: Progress) -> None:
         if self._bar is None:
+            # From the first step on: before it, a passphrase is stretched, or asked for.
+            self._start = self._start or time.monotonic() + BAR_AFTER
             if time.monotonic() < self._start:
                 return
             self._bar = _new_bar()
@@ -122,6 +124,7 @@ def _new_bar() -> rich.progress.Progress:
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     class Speed(ProgressColumn):
@@ -135,7 +138,7 @@ def _new_bar() -> rich.progress.Progress:
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
-        DownloadColumn(binary_units=True),
+        DownloadColumn(binary_units=True, table_column=Column(no_wrap=True)),
         Speed(),
         TimeRemainingColumn(),
         console=Terminal(stderr=True),

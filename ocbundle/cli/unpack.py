@@ -27,10 +27,11 @@ authenticated. Nothing that is there is replaced.
 @options.bundle
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @options.opening
-@click.option("--to", "destination", metavar="DIR", help="Where to put it.")
-@click.option("--owner", metavar="USER|numeric", default="self", show_default=True,
+@click.option("--to", "destination", metavar="DIR", callback=options.filled, help="Where to put it.")
+@click.option("--owner", metavar="USER|numeric", default="self", show_default=True, callback=options.filled,
               help="Who gets the files: you, a user, or the numbers packed.")  # fmt: skip
-@click.option("--profile", "profiles", metavar="NAME", multiple=True, help="Take only what belongs to this profile.")
+@click.option("--profile", "profiles", metavar="NAME", multiple=True, callback=options.filled,
+              help="Take only what belongs to this profile.")  # fmt: skip
 @click.option("-n", "--dry-run", is_flag=True, help="Check everything, but put nothing anywhere.")
 @options.words
 @click.pass_obj

@@ -23,7 +23,7 @@ The last line says what was verified, and what wasn't.
 @click.command(epilog=EPILOG)
 @options.bundle
 @options.opening
-@click.option("--expect", metavar="DIGEST", help="Demand the digest that pack printed.")
+@click.option("--expect", metavar="DIGEST", callback=options.filled, help="Demand the digest that pack printed.")
 @options.words
 @click.pass_obj
 def verify(

@@ -50,6 +50,10 @@ class Left:
     detail: str
     """Why, and what to do about it."""
 
+    def __str__(self) -> str:
+        """For a person."""
+        return f"not taken: {display(self.path)}: {self.detail}"
+
 
 class Names:
     """Hands out names, each once: the second ``work`` is ``work~2``."""
