@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,8 +14,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
-from ocbundle import limits, sealing, wire
-from ocbundle.errors import EntryMissing, InvalidRequest, KeyRequired, UnexpectedContent
+from ocbundle import limits, publish, sealing, wire
+from ocbundle.errors import EntryMissing, InvalidRequest, KeyRequired, NoSpace, UnexpectedContent
 from ocbundle.model import (
     Entry,
     Kind,
@@ -248,12 +247,31 @@ def _seekable(source: Readable, spool: str | os.PathLike[str] | None) -> Iterato
     with contextlib.ExitStack() as stack:
         if isinstance(source, str | bytes | os.PathLike):
             source = stack.enter_context(open(source, "rb"))
-        if not source.seekable():
-            # Only ciphertext reaches this file, and it has no name: nothing is left of it whatever happens.
-            spooled = stack.enter_context(tempfile.TemporaryFile(dir=spool))
-            shutil.copyfileobj(source, spooled, _SPOOL_CHUNK)
-            source = spooled
-        yield source
+        yield source if source.seekable() else stack.enter_context(_spooled(source, spool))
+
+
+@contextlib.contextmanager
+def _spooled(source: BinaryIO, spool: str | os.PathLike[str] | None) -> Iterator[BinaryIO]:
+    """A copy of what can be read only once. What goes wrong with *source* is its own error."""
+    place = os.fsencode(spool or tempfile.gettempdir())
+    # Only ciphertext reaches this file, and it has no name: nothing is left of it whatever happens.
+    with contextlib.ExitStack() as stack:
+        with _spooling(place):
+            file = stack.enter_context(tempfile.TemporaryFile(dir=place, buffering=0))
+        while chunk := source.read(_SPOOL_CHUNK):
+            with _spooling(place):
+                publish.write_all(file.fileno(), chunk)
+        yield file
+
+
+@contextlib.contextmanager
+def _spooling(place: bytes) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        found = publish.failure(error, place, "copy the bundle into the directory")
+        found.hint = "make room there, or save the bundle as a file first" if isinstance(found, NoSpace) else found.hint
+        raise found from error
 
 
 def _identities(identities: Iterable[IdentityLike]) -> list[Identity]:
