@@ -29,6 +29,9 @@ _AHEAD: Final = 2
 _KEPT_ROWS: Final = 50_000
 """Rows of the first batches that are kept, since unpacking goes over the entries several times: about 40 MiB."""
 
+_RECENT: Final = 4096
+"""Files that are remembered while verifying, so that equal ones are read once."""
+
 Advance = Callable[[int, int], None]
 """``advance(bytes, entries)``, called as the work goes on."""
 
@@ -127,12 +130,15 @@ class Reader:
         self._max_total = max_total
         self._segments = frame.of_type(wire.SEGM)
         self._batches = frame.of_type(wire.ENTR)
+        self._link_targets: set[tuple[str, bytes]] | None = None
+        """What hard links point to; known when all entries have passed once."""
         self._kept: dict[int, records.Batch] = {}
         self._room = _KEPT_ROWS
         self._cache: OrderedDict[int, bytes] = OrderedDict()
         self._cached = 0
         self._ahead: dict[int, Future[bytes]] = {}
         self._opened = bytearray(len(self._segments))
+        self._checks_journals = False
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="ocbundle-open")
         raw, _ = self._open(frame.of_type(wire.MANI)[0])
         self.manifest: Manifest = records.decode_manifest(raw, bundle_id=frame.preamble.bundle_id)
@@ -160,35 +166,40 @@ class Reader:
 
     # --- entries ----------------------------------------------------------------------------------------------------
 
-    def entries(self, *, link_targets: set[tuple[str, bytes]] | None = None) -> Iterator[Entry]:
-        """Every entry, ascending; held to the rules of section 9 while they pass.
-
-        When all have passed, *link_targets* holds what hard links point to.
-        """
-        for _, entry in self._walk(link_targets):
-            if isinstance(entry, Entry):
-                yield entry
+    def entries(self) -> Iterator[Entry]:
+        """Every entry, ascending; held to the rules of section 9 while they pass for the first time."""
+        # What the key has authenticated is the same each time.
+        return self._again() if self._link_targets is not None else self._first()
 
     def skipped(self) -> Iterator[Skipped]:
         """Every row of what was left out, ascending."""
-        for _, row in self._walk(None):
-            if isinstance(row, Skipped):
-                yield row
+        self._demand_order()
+        for section in self._batches:
+            yield from self._batch(section).skipped
 
-    def _walk(self, link_targets: set[tuple[str, bytes]] | None) -> Iterator[tuple[wire.Section, Entry | Skipped]]:
+    def _first(self) -> Iterator[Entry]:
         sequencer = records.Sequencer(self._roots, max_total=self._max_total)
         for section in self._batches:
             batch = self._batch(section)
             for entry in batch.entries:
                 sequencer.entry(entry)
                 self._check_extents(entry, section)
-                yield section, entry
+                yield entry
             for skipped in batch.skipped:
                 sequencer.skip(skipped)
-                yield section, skipped
         sequencer.finish(self.manifest.totals)
-        if link_targets is not None:
-            link_targets |= sequencer.link_targets
+        self._link_targets = sequencer.link_targets
+
+    def _again(self) -> Iterator[Entry]:
+        for section in self._batches:
+            yield from self._batch(section).entries
+
+    def _demand_order(self) -> set[tuple[str, bytes]]:
+        """Let all entries pass once; what hard links point to, by root and path."""
+        if self._link_targets is None:
+            for _ in self._first():
+                pass
+        return self._link_targets or set()
 
     def _batch(self, section: wire.Section) -> records.Batch:
         batch = self._kept.get(section.number)
@@ -209,17 +220,12 @@ class Reader:
                 raise Malformed("an extent names a segment that isn't before it", path=entry.name, rule="R-9.10")
 
     def link_targets(self) -> dict[tuple[str, bytes], Entry]:
-        """The files that hard links point to, by root and path; on the way every entry is held to section 9.
+        """The files that hard links point to, by root and path.
 
         Raises:
             Malformed: a hard link points to something that is no file of its root (R-9.12).
         """
-        targets: set[tuple[str, bytes]] = set()
-        for _ in self.entries(link_targets=targets):
-            pass
-        return self._resolve(targets)
-
-    def _resolve(self, targets: set[tuple[str, bytes]]) -> dict[tuple[str, bytes], Entry]:
+        targets = self._demand_order()
         if not targets:
             return {}
         found = {
@@ -255,23 +261,24 @@ class Reader:
         """
         digest = hashlib.sha256()
         for extent in entry.extents:
-            for piece in self._pieces(entry, extent):
+            for piece in self._holes(extent.length) if extent.segment is None else (self._piece(entry, extent),):
                 digest.update(piece)
                 yield piece
         if entry.sha256 is not None and digest.digest() != entry.sha256:
             raise ChecksumMismatch("a file isn't what its digest says", path=entry.name, rule="R-9.14")
 
-    def _pieces(self, entry: Entry, extent: Extent) -> Iterator[bytes]:
-        if extent.segment is None:
-            zeros = bytes(min(extent.length, _CHUNK))
-            for start in range(0, extent.length, _CHUNK):
-                yield zeros[: extent.length - start]
-            return
-        raw = self._segment(extent.segment)
-        if extent.offset + extent.length > len(raw):
+    @staticmethod
+    def _holes(length: int) -> Iterator[bytes]:
+        zeros = bytes(min(length, _CHUNK))
+        for start in range(0, length, _CHUNK):
+            yield zeros[: length - start]
+
+    def _piece(self, entry: Entry, extent: Extent) -> bytes:
+        raw = self._segment(extent.segment or 0)
+        end = extent.offset + extent.length
+        if end > len(raw):
             raise Malformed("an extent ends behind its segment", path=entry.name, rule="R-9.10")
-        whole = extent.length == len(raw)
-        yield raw if whole else raw[extent.offset : extent.offset + extent.length]
+        return raw[extent.offset : end]
 
     def _segment(self, number: int) -> bytes:
         raw = self._cache.get(number)
@@ -300,7 +307,7 @@ class Reader:
 
     def _open_segment(self, number: int) -> bytes:
         raw, journal = self._open(self._segments[number])
-        if journal:
+        if journal and self._checks_journals:
             records.decode_journal(journal)
         return raw
 
@@ -324,19 +331,18 @@ class Reader:
         Raises:
             DamagedBundle: any rule of the specification is broken.
         """
-        targets: set[tuple[str, bytes]] = set()
+        self._checks_journals = True
         ledger = _Ledger()
         left_out = self._left_out()
-        for entry in self.entries(link_targets=targets):
+        for entry in self.entries():
             left_out(entry)
             if entry.kind is Kind.FILE and not ledger.seen(entry):
-                for piece in self.content(entry):
-                    if advance:
-                        advance(len(piece), 0)
+                for _ in self.content(entry):
+                    pass
             if advance:
-                advance(0, 1)
+                advance(entry.size, 1)
         ledger.check_disjoint()
-        self._resolve(targets)
+        self.link_targets()
         for number, opened in enumerate(self._opened):
             if not opened:
                 self._segment(number)
@@ -344,8 +350,10 @@ class Reader:
 
     def _left_out(self) -> Callable[[Entry], None]:
         """A check, for entries as they ascend, that none of them is also listed as left out (R-9.17)."""
+        if not self.manifest.totals.skipped:
+            return lambda _: None
         order = {name: index for index, name in enumerate(self._roots)}
-        rows = self.skipped()
+        rows = (row for section in self._batches for row in self._batch(section).skipped)
         key, last = (-1, b""), (len(order), b"")
 
         def check(entry: Entry) -> None:
@@ -372,22 +380,28 @@ class _Ledger:
 
     def __init__(self) -> None:
         self._runs: dict[int, array[int]] = {}
-        self._recent: OrderedDict[tuple[Extent, ...], bytes | None] = OrderedDict()
+        self._recent: OrderedDict[int, Entry] = OrderedDict()
 
     def seen(self, entry: Entry) -> bool:
         """Enter *entry*, and tell whether the same extents with the same digest were checked a while ago."""
-        if self._recent.get(entry.extents, b"") == entry.sha256:
+        extents = entry.extents
+        if not extents:
+            return False
+        first = extents[0]
+        place = -1 if first.segment is None else first.segment * limits.MAX_SEGMENT + first.offset
+        last = self._recent.get(place)
+        if last is not None and last.extents == extents and last.sha256 == entry.sha256:
             return True
-        if len(entry.extents) > 1:
+        if len(extents) > 1:
             _check_itself(entry)
         # 24 bytes an extent: a million files take 24 MB.
-        identity = hash(entry.extents) & 0xFFFFFFFFFFFFFFFF
-        for extent in entry.extents:
+        identity = hash(extents) & 0xFFFFFFFFFFFFFFFF if len(extents) > 1 else 0
+        for extent in extents:
             if extent.segment is not None:
                 run = self._runs.setdefault(extent.segment, array("Q"))
                 run.extend((extent.offset, extent.offset + extent.length, identity))
-        self._recent[entry.extents] = entry.sha256
-        if len(self._recent) > 4096:
+        self._recent[place] = entry
+        if len(self._recent) > _RECENT:
             self._recent.popitem(last=False)
         return False
 
