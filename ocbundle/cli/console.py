@@ -106,9 +106,10 @@ class Console:
         try:
             stream.write(f"{line}\n")
             stream.flush()
-        except OSError:
+        except OSError as error:
             # Words that nobody can read (a full disk under a log, a closed pipe) don't undo what they're about.
             if stream is not sys.stderr:
+                error.filename = "standard output"  # or it would be taken for the bundle's
                 raise
 
 

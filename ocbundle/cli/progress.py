@@ -139,7 +139,7 @@ def _new_bar() -> rich.progress.Progress:
         BarColumn(),
         TaskProgressColumn(),
         DownloadColumn(binary_units=True, table_column=Column(no_wrap=True)),
-        Speed(),
+        Speed(table_column=Column(no_wrap=True)),
         TimeRemainingColumn(),
         console=Terminal(stderr=True),
         transient=True,
