@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
-from ocbundle import compression, limits, paths, records, wire
+from ocbundle import compression, heads, limits, paths, records, sequencing, wire
 from ocbundle.errors import ChecksumMismatch, DamagedBundle, EntryMissing, Malformed, Truncated
 from ocbundle.model import Entry, Extent, Kind, Manifest, Skipped
 from ocbundle.sealing import BundleKey
@@ -141,7 +141,7 @@ class Reader:
         self._checks_journals = False
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="ocbundle-open")
         raw, _ = self._open(frame.of_type(wire.MANI)[0])
-        self.manifest: Manifest = records.decode_manifest(raw, bundle_id=frame.preamble.bundle_id)
+        self.manifest: Manifest = heads.decode_manifest(raw, bundle_id=frame.preamble.bundle_id)
         totals = self.manifest.totals
         if (totals.segments, totals.batches) != (len(self._segments), len(self._batches)):
             raise Malformed("the manifest counts other sections than there are", rule="R-9.2")
@@ -178,7 +178,7 @@ class Reader:
             yield from self._batch(section).skipped
 
     def _first(self) -> Iterator[Entry]:
-        sequencer = records.Sequencer(self._roots, max_total=self._max_total)
+        sequencer = sequencing.Sequencer(self._roots, max_total=self._max_total)
         for section in self._batches:
             batch = self._batch(section)
             for entry in batch.entries:

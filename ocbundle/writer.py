@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-from ocbundle import compression, limits, records, wire
+from ocbundle import compression, heads, limits, records, wire
 from ocbundle.agefile import Random
 from ocbundle.errors import LimitExceeded
 from ocbundle.model import Capture, Entry, Manifest, Metadata, Root, Sensitivity, Skipped, Totals
@@ -183,7 +183,7 @@ class Writer:
             segments=self._counts[wire.SEGM],
             batches=self._counts[wire.ENTR],
         )
-        head = records.encode_manifest(dataclasses.replace(manifest, totals=totals))
+        head = heads.encode_manifest(dataclasses.replace(manifest, totals=totals))
         if len(head) > limits.MAX_HEAD:
             raise LimitExceeded("the manifest's head is too long", rule="R-7.5")
         self._submit(wire.MANI, 0, head)

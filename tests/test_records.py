@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import BUNDLE_ID
 
-from ocbundle import limits, records
+from ocbundle import canonical, heads, limits, records, sequencing
 from ocbundle.errors import AuthenticationFailed, BundleError, LimitExceeded, Malformed, UnsupportedVersion
 from ocbundle.model import (
     Capture,
@@ -71,12 +71,12 @@ def pack(value: object) -> bytes:
 
 
 def decode_head(data: bytes) -> Manifest:
-    return records.decode_manifest(data, bundle_id=BUNDLE_ID)
+    return heads.decode_manifest(data, bundle_id=BUNDLE_ID)
 
 
 def head(**changes: object) -> dict[str, Any]:
     """The map that a manifest is, its keys in order."""
-    value = msgpack.unpackb(records.encode_manifest(MANIFEST)) | changes
+    value = msgpack.unpackb(heads.encode_manifest(MANIFEST)) | changes
     return dict(sorted(value.items()))
 
 
@@ -233,18 +233,18 @@ manifests = st.builds(
 
 @given(manifests)
 def test_a_head_decodes_to_what_was_encoded(manifest: Manifest) -> None:
-    assert decode_head(records.encode_manifest(manifest)) == manifest
+    assert decode_head(heads.encode_manifest(manifest)) == manifest
 
 
 @given(manifests)
 def test_what_is_encoded_is_canonical(manifest: Manifest) -> None:
-    data = records.encode_manifest(manifest)
-    assert records.encode_manifest(decode_head(data)) == data
+    data = heads.encode_manifest(manifest)
+    assert heads.encode_manifest(decode_head(data)) == data
 
 
 # --- canonical MessagePack ------------------------------------------------------------------------------------------
 
-CANONICAL = records.encode_manifest(MANIFEST)
+CANONICAL = heads.encode_manifest(MANIFEST)
 
 
 def with_field(value: bytes) -> bytes:
@@ -289,7 +289,7 @@ def test_an_unknown_field_of_an_entry_is_ignored_unless_it_must_be_known() -> No
 @pytest.mark.rule("R-8.7")
 def test_a_database_called_with_an_exclamation_mark_is_no_field() -> None:
     profile = replace(MANIFEST.profiles[0], schemas={"!a": 1})
-    assert decode_head(records.encode_manifest(replace(MANIFEST, profiles=(profile,)))).profiles == (profile,)
+    assert decode_head(heads.encode_manifest(replace(MANIFEST, profiles=(profile,)))).profiles == (profile,)
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_a_msgpack_that_unpacks_deeper_than_it_packs_is_understood(monkeypatch: 
     def pack_of_an_older_version(_value: object) -> bytes:
         raise ValueError("recursion limit exceeded")
 
-    monkeypatch.setattr(records, "_pack", pack_of_an_older_version)
+    monkeypatch.setattr(canonical, "pack", pack_of_an_older_version)
     with pytest.raises(Malformed) as caught:
         decode_head(CANONICAL)
     assert caught.value.rule == "R-8.4"
@@ -380,7 +380,7 @@ def test_a_head_with_any_byte_changed_is_read_or_refused_with_a_typed_error() ->
 @pytest.mark.rule("R-9.1")
 def test_another_bundles_head_is_refused() -> None:
     with pytest.raises(AuthenticationFailed):
-        records.decode_manifest(CANONICAL, bundle_id=bytes(16))
+        heads.decode_manifest(CANONICAL, bundle_id=bytes(16))
 
 
 def without(value: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -640,8 +640,8 @@ def hard(path: bytes, target: bytes) -> Entry:
     return entry(path, Kind.HARDLINK, target=target)
 
 
-def sequence(rows: Sequence[Entry], **options: int) -> records.Sequencer:
-    sequencer = records.Sequencer(ROOTS, **options)
+def sequence(rows: Sequence[Entry], **options: int) -> sequencing.Sequencer:
+    sequencer = sequencing.Sequencer(ROOTS, **options)
     for row in rows:
         sequencer.entry(row)
     return sequencer
@@ -694,7 +694,7 @@ def test_every_other_order_of_entries_is_refused(rows: Sequence[Entry], rule: st
 
 @pytest.mark.rule("R-9.6")
 def test_skipped_rows_ascend_by_themselves() -> None:
-    sequencer = records.Sequencer(ROOTS)
+    sequencer = sequencing.Sequencer(ROOTS)
     row = Skipped(root="default", path=b"b", kind="file", reason=Reason.LIMIT)
     sequencer.skip(row)
     sequencer.entry(directory(b""))
@@ -722,7 +722,7 @@ def test_more_entries_than_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.rule("R-9.18")
 def test_more_skipped_rows_than_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_ENTRIES", 1)
-    sequencer = records.Sequencer(ROOTS)
+    sequencer = sequencing.Sequencer(ROOTS)
     row = Skipped(root="default", path=b"a", kind="file", reason=Reason.LIMIT)
     sequencer.skip(row)
     with pytest.raises(LimitExceeded):

@@ -28,7 +28,7 @@ from support import (
     seeded,
 )
 
-from ocbundle import compression, limits, paths, records, wire, writer
+from ocbundle import compression, heads, limits, paths, records, wire, writer
 from ocbundle.errors import (
     AuthenticationFailed,
     BundleError,
@@ -710,7 +710,7 @@ def with_entries(
         *[(wire.SEGM, content) for content in raw],
         (wire.ENTR, records.encode_batch(rows, skipped, roots={"default": 0})),
         *[(wire.SEGM, content) for content in late],
-        (wire.MANI, records.encode_manifest(head)),
+        (wire.MANI, heads.encode_manifest(head)),
     )
 
 
@@ -842,7 +842,7 @@ def test_a_segment_that_no_file_lies_in_is_checked_too() -> None:
 @pytest.mark.rule("R-7.8")
 def test_a_journal_that_is_no_journal_is_refused_when_its_segment_is_opened() -> None:
     head = dataclasses.replace(manifest(), totals=Totals(segments=1))
-    sections = [(wire.SEGM, b""), (wire.MANI, records.encode_manifest(head))]
+    sections = [(wire.SEGM, b""), (wire.MANI, heads.encode_manifest(head))]
     check(crafted(*sections, journal=b"\x90"))
     with pytest.raises(Malformed) as caught:
         check(crafted(*sections, journal=b"\x81\xa1a\xc0"))
