@@ -84,6 +84,16 @@ def test_the_configuration_its_copies_and_all_it_includes_move(staging: Staging)
     assert (staging.top / "default/parts/a.json5").read_text() == f"{{$include: './c.json5', w: '{NEW}/w'}} // kept"
 
 
+def test_an_included_file_is_looked_for_in_the_innermost_tree(staging: Staging) -> None:
+    staging.root("default.link.parts", Role.EXTRA, f"{OLD}/parts")
+    staging.write("default/openclaw.json", "{$include: 'parts/a.json5'}")
+    path = staging.write("default.link.parts/a.json5", f"{{w: '{OLD}/w'}}")
+
+    staging.relocate()
+
+    assert path.read_text() == f"{{w: '{NEW}/w'}}"
+
+
 def test_a_configuration_outside_of_the_state_moves(staging: Staging) -> None:
     staging.root("default.config", Role.CONFIG, "/etc/openclaw/main.json")
     path = staging.write("default.config", f"{{w: '{OLD}/w'}}")
@@ -224,6 +234,15 @@ def test_a_root_that_is_not_restored_is_not_looked_for(staging: Staging) -> None
     staging.root("work", Role.STATE, "/home/alice/.openclaw-work")
 
     assert staging.relocate() == Relocated()
+
+
+def test_a_file_that_becomes_shorter_ends_where_it_should(staging: Staging) -> None:
+    path = staging.write("default/openclaw.json", f"{{w: '{OLD}/w'}}")
+    manifest = Manifest(bundle_id=bytes(16), created=0, generator="", source=Host(), roots=tuple(staging.roots))
+
+    relocate({"default": bytes(staging.top / "default")}, manifest, Moves.plan(manifest, {"default": b"/oc"}))
+
+    assert path.read_text() == "{w: '/oc/w'}"
 
 
 def test_a_rewritten_file_keeps_owner_mode_and_times(staging: Staging) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ocbundle.errors import InvalidRequest
 from ocbundle.model import Host, Manifest, Role, Root
-from ocbundle.openclaw import documents
+from ocbundle.openclaw import documents, json5
 from ocbundle.openclaw.documents import NotEdited
 from ocbundle.openclaw.moves import Moves
 
@@ -183,6 +183,32 @@ def test_a_command_that_names_an_old_path_is_left_and_told() -> None:
     found = documents.config(b'{hooks: {run: "cat /home/alice/x"}, list: ["--dir=/home/alice"]}', moves())
 
     assert (found.count, found.left) == (0, ("hooks.run", "list.0"))
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["see /home/alice2", "see /home/alice.old/x", "see /mnt/home/alice", "~/home/alice", "https://x.org/home/alice"],
+)
+def test_what_only_looks_like_an_old_path_is_not_told(value: str) -> None:
+    assert documents.config(json.dumps([value]).encode(), moves()).left == ()
+
+
+def test_an_edit_that_would_change_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def blind(text: str) -> list[json5.String]:
+        return [json5.String(text.index("'/"), text.index("}"), "/home/alice", ("a",), is_key=False)]
+
+    monkeypatch.setattr(json5, "strings", blind)
+
+    with pytest.raises(NotEdited, match="more than its paths"):
+        documents.config(b"{a: '/home/alice', b: 1}", moves())
+
+
+def test_history_is_told_by_its_place_not_by_its_name_alone() -> None:
+    entry = b'{"skillsSnapshot": "/home/alice", "a": {"b": {"skillsSnapshot": "/home/alice"}}}'
+
+    new = documents.plain(entry, moves(), documents.but_history).data
+
+    assert new == b'{"skillsSnapshot": "/home/alice", "a": {"b": {"skillsSnapshot": "/home/bob"}}}'
 
 
 @pytest.mark.parametrize("text", ["{a: '/home/alice/secret'", "\udcff{}", "[" * 300 + "]" * 300])

@@ -294,6 +294,37 @@ def test_openclaw_is_asked_to_check_a_changed_session_again(gateway: Gateway) ->
         ]
 
 
+def test_moved_worktrees_get_a_note_on_what_git_needs(gateway: Gateway) -> None:
+    with connected(gateway.state) as database:
+        put(database, "worktrees", path=f"{OLD}/worktrees/a/b", repo_root="/home/alice/app", owner_kind="manual")
+
+    assert "git worktree repair" in gateway.relocate().notes[0]
+
+
+def test_a_workspace_that_is_there_already_is_left_and_told(gateway: Gateway) -> None:
+    with connected(gateway.state) as database:
+        for path in (f"{OLD}/workspace", f"{NEW}/workspace"):
+            put(database, "workspace_setup_state", workspace_key=sha(path), workspace_path=path, version=1)
+
+    report = gateway.relocate()
+
+    assert report.warnings == (
+        "default/state/openclaw.sqlite: workspace_setup_state already has a row for a new path: left as it is",
+    )
+
+
+def test_text_in_utf_16_is_left_and_told(gateway: Gateway) -> None:
+    gateway.state.unlink()
+    with connected(gateway.state) as database:
+        database.execute("PRAGMA encoding = 'UTF-16'")
+        database.executescript(relocation_tables.STATE)
+        put(database, "session_groups", cwd=f"{OLD}/x")
+
+    report = gateway.relocate()
+
+    assert (report.changes, len(report.warnings)) == ((), 1)
+
+
 def test_history_stays(gateway: Gateway) -> None:
     with connected(gateway.state) as database:
         put(database, "backup_runs", archive_path=f"{OLD}/backup.tar.gz", manifest_json=f'["{OLD}"]')
@@ -412,6 +443,14 @@ def test_a_newer_schema_gets_a_warning_and_what_is_known_of_it_moves(tmp_path: P
         f"{where}: its schema is 19, newer than the 18 known here: it may name more old paths",
         f"{where}: later.home_dir: 2 old paths left as they are",
     )
+
+
+def test_what_was_said_is_not_searched_for_paths(gateway: Gateway) -> None:
+    with connected(gateway.agent) as database:
+        database.execute("CREATE TABLE memory_index_chunks (text TEXT)")
+        database.execute("INSERT INTO memory_index_chunks VALUES (?)", (OLD,))
+
+    assert gateway.relocate() == Relocated()
 
 
 def test_a_row_whose_new_key_is_taken_is_left_and_told(gateway: Gateway) -> None:

@@ -73,6 +73,7 @@ def _connect(place: Place) -> sqlite3.Connection:
     if not os.path.samestat(by_path, os.stat(place.name, dir_fd=place.directory_fd, follow_symlinks=False)):
         connection.close()
         raise TargetFailure("a staged database was replaced", path=place.shown)
+    connection.execute("PRAGMA temp_store=MEMORY")  # never in a temporary directory that others share
     # Constraints call it, and SQLite has it only since 3.43.
     connection.create_function("octet_length", 1, _octet_length, deterministic=True)
     return connection
@@ -130,6 +131,9 @@ class _Database:
             convert = self._converter(how)
             if convert is not None and column in self.tables.get(table, ()):
                 self._column(table, column, convert)
+        if "worktrees.path" in self.rewritten or "worktrees.repo_root" in self.rewritten:
+            told = "git worktrees have moved: in each repository, 'git worktree repair PATH...' mends their links"
+            self.notes[told] = None
         self._transcripts()
         self._workspaces()
         self._look_for_others()
