@@ -669,6 +669,13 @@ def test_an_agent_of_the_bundle_that_is_not_here_is_missed(home: Home) -> None:
     assert "agent gone of profile default is in the bundle" in only(home.examine(manifest=bundle)).what
 
 
+def test_an_unpack_that_was_cut_short_is_told_of(home: Home) -> None:
+    found = doctor.examine(
+        home.environ, uid=os.getuid(), host=HOST, scratch=str(home.scratch), unfinished=[b"/home/bob/log"]
+    )
+    assert (only(found).severity, only(found).path) == (Severity.ERROR, b"/home/bob/log")
+
+
 # --- how findings are told -------------------------------------------------------------------------------------------
 
 

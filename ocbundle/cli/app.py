@@ -18,6 +18,8 @@ from ocbundle.cli import exits
 from ocbundle.cli.console import Console
 from ocbundle.cli.contents import cat, inspect, list_
 from ocbundle.cli.demo import demo
+from ocbundle.cli.diff import diff
+from ocbundle.cli.doctor import doctor
 from ocbundle.cli.keygen import keygen
 from ocbundle.cli.pack import pack
 from ocbundle.cli.unpack import unpack
@@ -42,7 +44,7 @@ Environment:
 Exit codes:
   0 done   1 failed   2 usage   3 done, but something is missing or torn
   4 damaged or tampered with    5 no key fits   6 unsupported version
-  130 interrupted
+  7 done, with findings (diff, doctor)          130 interrupted
 
 Completion: eval "$(_OCBUNDLE_COMPLETE=bash_source ocbundle)"
 """
@@ -67,7 +69,7 @@ def app(context: click.Context) -> int:
     return exits.DONE
 
 
-for _command in (pack, verify, unpack, list_, inspect, cat, keygen, demo):
+for _command in (pack, verify, unpack, list_, inspect, cat, diff, doctor, keygen, demo):
     app.add_command(_command)
 
 

@@ -19,6 +19,8 @@ LOSSES: Final = 3
 DAMAGED: Final = 4
 KEY: Final = 5
 UNSUPPORTED: Final = 6
+FINDINGS: Final = 7
+"""Done, and something was found: a difference, or a trouble."""
 INTERRUPTED: Final = 130
 """128 and SIGINT, as a shell says it."""
 

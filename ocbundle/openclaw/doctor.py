@@ -42,7 +42,7 @@ def examine(
     host: str,
     scratch: str,
     manifest: Manifest | None = None,
-    unfinished: Collection[Finding] = (),
+    unfinished: Collection[bytes] = (),
 ) -> tuple[Finding, ...]:
     """Examine the OpenClaw of the user whose environment *environ* is: what is wrong with it, the worst first.
 
@@ -52,7 +52,7 @@ def examine(
         host: The name of this machine.
         scratch: A private directory, with room for a copy of the largest state database.
         manifest: That of a bundle, whose profiles should all be here.
-        unfinished: What whoever unpacks knows of runs that were cut short.
+        unfinished: Logs of runs of ``unpack`` that were killed while they put things in place.
 
     Raises:
         SourceMissing: the environment names no home directory.
@@ -77,7 +77,9 @@ def examine(
         )
 
     subjects = [subject(state) for state in found]
-    findings = [*unfinished, *profiles.environment(environ, home, found), *profiles.services(units, home)]
+    findings = [_unfinished(log) for log in unfinished]
+    findings += profiles.environment(environ, home, found)
+    findings += profiles.services(units, home)
     findings += profiles.alone(subjects, home, units)
     findings += profiles.beside(left)
     findings += _each(subjects, host)
@@ -122,6 +124,16 @@ def _owner(home: bytes, uid: int) -> int:
         return os.stat(home).st_uid
     except OSError:
         return uid
+
+
+def _unfinished(log: bytes) -> Finding:
+    return Finding(
+        what=f"an unpack was killed while it put things in place: its log is {display(log)}",
+        why="some of what stands here may be old and some new, until the next unpack finishes it or takes it back",
+        command="ocbundle unpack -i IDENTITY-FILE BUNDLE",
+        severity=Severity.ERROR,
+        path=log,
+    )
 
 
 def _nothing(home: bytes) -> Finding:
