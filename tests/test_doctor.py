@@ -340,21 +340,21 @@ ONE: Final[Mapping[str, tuple[Callable[[Home], object], Severity, str, str]]] = 
         "openclaw config set agents.entries.research.workspace",
     ),
     "a path of another home in a plugin's settings": (
-        lambda home: home.configure(plugins={"entries": {"x": {"config": {"vault": "/home/alice/notes"}}}}),
+        lambda home: home.configure(plugins={"entries": {"x": {"config": {"vault": "/home/no-such-user/notes"}}}}),
         Severity.WARNING,
-        "plugins.entries.x.config.vault of profile default names /home/alice/notes",
+        "plugins.entries.x.config.vault of profile default names /home/no-such-user/notes",
         "openclaw config set plugins.entries.x.config.vault WHERE-IT-IS-NOW",
     ),
     "cron jobs of another place": (
-        lambda home: home.store(key="/home/alice/.openclaw/cron/jobs.json"),
+        lambda home: home.store(key="/home/no-such-user/.openclaw/cron/jobs.json"),
         Severity.ERROR,
-        "a cron job of profile default is filed under /home/alice/.openclaw/cron/jobs.json",
+        "a cron job of profile default is filed under /home/no-such-user/.openclaw/cron/jobs.json",
         "sqlite3 {state}/state/openclaw.sqlite",
     ),
     "conversations of another place": (
-        lambda home: legacy(home, file="/home/alice/.openclaw/agents/main/sessions/1234.jsonl"),
+        lambda home: legacy(home, file="/home/no-such-user/.openclaw/agents/main/sessions/1234.jsonl"),
         Severity.ERROR,
-        "are looked for in /home/alice/.openclaw/agents/main/sessions",
+        "are looked for in /home/no-such-user/.openclaw/agents/main/sessions",
         "sed -i.moved",
     ),
     # Versions.
@@ -494,7 +494,7 @@ def test_the_command_for_cron_jobs_files_them_where_openclaw_looks(home: Home) -
 
 def test_the_command_for_an_agents_directory_mends_the_configuration(home: Home) -> None:
     text = (home.state / "openclaw.json").read_text()
-    moved = text.replace(f"{home.state}/agents/research", "/home/alice/.openclaw/agents/research")
+    moved = text.replace(f"{home.state}/agents/research", "/home/no-such-user/.openclaw/agents/research")
     (home.state / "openclaw.json").write_text(moved)
     (home.state / "agents/research").mkdir()
     run(only(home.examine()).command, home)
@@ -508,7 +508,9 @@ def test_a_path_that_several_keys_name_is_one_finding(home: Home) -> None:
 
 def test_a_moved_workspace_is_looked_for_in_the_new_home(home: Home) -> None:
     text = (home.state / "openclaw.json").read_text()
-    (home.state / "openclaw.json").write_text(text.replace(f"{home.path}/research-ws", "/home/alice/research-ws"))
+    (home.state / "openclaw.json").write_text(
+        text.replace(f"{home.path}/research-ws", "/home/no-such-user/research-ws")
+    )
     command = f"openclaw config set agents.entries.research.workspace {home.path}/research-ws"
     assert only(home.examine()).command == command
 
@@ -564,6 +566,21 @@ def test_one_file_of_another_user_is_named_by_itself(home: Home) -> None:
         pytest.skip("only root can give files away")
     os.chown(home.state / ".env", 1500, 1500)
     assert only(home.examine()).command == f"sudo chown -R 0: -- {home.state}/.env"
+
+
+def test_a_workspace_of_another_user_is_to_be_named_anew_and_not_to_be_taken_away(home: Home, tmp_path: Path) -> None:
+    if os.getuid():
+        pytest.skip("only root can give files away")
+    shutil.copytree(home.path / "research-ws", tmp_path / "alice/research-ws")
+    os.chown(tmp_path / "alice/research-ws", 1500, 1500)
+    text = (home.state / "openclaw.json").read_text()
+    moved = text.replace(f"{home.path}/research-ws", f"{tmp_path}/alice/research-ws")
+    (home.state / "openclaw.json").write_text(moved)
+    found = only(home.examine())
+    assert ("which belongs to another user" in found.what, found.command) == (
+        True,
+        f"openclaw config set agents.entries.research.workspace {home.path}/research-ws",
+    )
 
 
 # --- profiles and the environment ------------------------------------------------------------------------------------

@@ -28,7 +28,8 @@ def owners(subject: Subject) -> Iterator[Finding]:
     workspaces = [agent.workspace for agent in subject.config.agents if agent.workspace]
     for path in dict.fromkeys(workspaces):
         status = _status(path)
-        if status is not None and status.st_uid != subject.owner and files.inside(path, subject.state.path) is None:
+        is_own = files.inside(path, subject.home) is not None and files.inside(path, subject.state.path) is None
+        if status is not None and status.st_uid != subject.owner and is_own:
             foreign.append(path)
     if foreign:
         tops = _tops(foreign, subject.state.path)

@@ -19,6 +19,7 @@ _NAMES_A_FILE: Final = re.compile(
     r"|extraPaths\[\d+\](?:\.path)?|secrets\.providers\.[^.]+\.path)$"
 )
 """Fields whose paths may begin in any way; others, such as ``hooks.path``, may be parts of URLs."""
+_OWN: Final = (".workspace", ".agentDir")
 _SECRET_PLACES: Final = re.compile(r"token|password|secret|apikey", re.IGNORECASE)
 
 
@@ -27,13 +28,16 @@ def named_by_configuration(subject: Subject) -> Iterator[Finding]:
     missing: dict[bytes, list[str]] = {}
     for key, written in _strings(subject.config.tree, ""):
         path = _path(written, subject.home)
-        if path is not None and not os.path.lexists(path) and not _is_usual(subject, key, path):
+        if path is None or _is_usual(subject, key, path):
+            continue
+        if not os.path.lexists(path) or (key.endswith(_OWN) and _is_anothers(path, subject)):
             missing.setdefault(path, []).append(key)
     for path, keys in missing.items():
         now = _moved(path, subject.home)
         is_workspace = any(key.endswith(".workspace") for key in keys)
+        state = "belongs to another user" if os.path.lexists(path) else "isn't there"
         yield Finding(
-            what=f"{' and '.join(keys)} of profile {subject.shown} names {display(path)}, which isn't there",
+            what=f"{' and '.join(keys)} of profile {subject.shown} names {display(path)}, which {state}",
             why="the agent refuses to work, or starts afresh in a directory that is made there"
             if is_workspace
             else "the gateway does without what it names, falls back to the usual place, or fails",
@@ -41,6 +45,16 @@ def named_by_configuration(subject: Subject) -> Iterator[Finding]:
             severity=Severity.ERROR if is_workspace else Severity.WARNING,
             path=path,
         )
+
+
+def _is_anothers(path: bytes, subject: Subject) -> bool:
+    """Whether *path* stands in another home and is its user's: that of the old user, on a machine that has both."""
+    if files.inside(path, subject.home) is not None or files.inside(path, subject.state.path) is not None:
+        return False
+    try:
+        return os.stat(path).st_uid != subject.owner
+    except OSError:
+        return True
 
 
 def _mend(subject: Subject, old: bytes, new: bytes, keys: list[str]) -> str:
