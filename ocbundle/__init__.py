@@ -25,6 +25,7 @@ from ocbundle.bundle import Bundle, BundleInfo, verify
 from ocbundle.errors import BundleError
 from ocbundle.model import (
     Capture,
+    Change,
     Entry,
     Extent,
     Host,
@@ -36,9 +37,11 @@ from ocbundle.model import (
     Profile,
     Progress,
     Reason,
+    RecoverReport,
     Role,
     Root,
     Sensitivity,
+    SetAside,
     Skipped,
     Source,
     Totals,
@@ -55,13 +58,14 @@ from ocbundle.sealing import (
     read_identities,
     read_recipients,
 )
-from ocbundle.unpacking import unpack
+from ocbundle.unpacking import recover, unpack
 
 __all__ = [
     "Bundle",
     "BundleError",
     "BundleInfo",
     "Capture",
+    "Change",
     "Entry",
     "Extent",
     "Host",
@@ -75,9 +79,11 @@ __all__ = [
     "Progress",
     "Reason",
     "Recipient",
+    "RecoverReport",
     "Role",
     "Root",
     "Sensitivity",
+    "SetAside",
     "Skipped",
     "Source",
     "Totals",
@@ -91,6 +97,7 @@ __all__ = [
     "parse_recipient",
     "read_identities",
     "read_recipients",
+    "recover",
     "unpack",
     "verify",
 ]

@@ -25,6 +25,7 @@ The tree, with the exit code that the command line gives each branch::
     │   ├── TargetExists
     │   └── NoSpace
     ├── GatewayRunning                  1   an OpenClaw gateway works on what should be packed or replaced
+    ├── InstalledTooOld                 1   the OpenClaw installed here can't read the state in the bundle
     └── EntryMissing                    1   the bundle holds no such file
 
 Errors carry data, not only words: *path* (of a file, or ``root/path`` inside a bundle), *offset* (bytes from the start
@@ -141,6 +142,10 @@ class NoSpace(TargetFailure):
 
 class GatewayRunning(BundleError):
     """An OpenClaw gateway works on the state that should be packed or replaced; the hint says how to stop it."""
+
+
+class InstalledTooOld(BundleError):
+    """The OpenClaw that is installed here is older than the state that should be placed."""
 
 
 class EntryMissing(BundleError):

@@ -66,6 +66,7 @@ def _profile(profile: Profile) -> dict[str, object]:
         "era": profile.era,
         "mode": profile.mode,
         "name": profile.name,
+        "needs": list(profile.needs),
         "plugins": list(profile.plugins),
         "port": profile.port,
         "schemas": dict(sorted(profile.schemas.items(), key=lambda item: item[0].encode())),
@@ -206,4 +207,5 @@ def _decode_profile(item: Map) -> Profile:
         channels=item.strings("channels"),
         plugins=item.strings("plugins"),
         secrets=item.strings("secrets"),
+        needs=item.strings("needs") if "needs" in item.value else (),
     )

@@ -201,6 +201,8 @@ class Profile:
     """Plugins whose installed files are regenerable: to be installed again."""
     secrets: tuple[str, ...] = ()
     """The kinds of secret inside."""
+    needs: tuple[str, ...] = ()
+    """What its secrets are read from and the bundle doesn't hold: names of environment variables, or of providers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,10 +316,31 @@ class VerifyReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a relocation changed in one place: ``root/path``, for a database with ``:table.column``."""
+
+    where: str
+    count: int
+    """How many strings, lines or rows."""
+    cleared: bool = False
+    """They were removed, not rewritten."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside:
+    """What stood where a root is now: kept, in plain text."""
+
+    path: str
+    size: int
+    """Bytes of its files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UnpackReport:
     """What ``unpack`` did."""
 
-    path: str
+    path: str | None
+    """The directory given with *to*; ``None`` when everything went to its own place."""
     digest: str
     bundle_id: str
     created: int
@@ -327,6 +350,23 @@ class UnpackReport:
     size: int
     warnings: tuple[str, ...]
     dry_run: bool = False
+    set_aside: tuple[SetAside, ...] = ()
+    changes: tuple[Change, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Old paths that were left as they are, on purpose."""
+    next_steps: tuple[str, ...] = ()
+    """What to do now, in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoverReport:
+    """What ``recover`` did about unpacks that were killed."""
+
+    undone: bool
+    """Whether everything is as it was before them, and not as they meant it to be."""
+    roots: tuple[str, ...]
+    """The places that they were about; none if there was nothing to do."""
+    warnings: tuple[str, ...]
 
 
 REPORT_ROWS: Final = 10_000

@@ -61,6 +61,7 @@ class Output:
         self._temporary = b".%s.%s.partial" % (self._name[:_LONGEST_BASE], secrets.token_hex(8).encode())
         self._exit = contextlib.ExitStack()
         self._fd = self._dir_fd = -1
+        self._is_published = False
 
     def __enter__(self) -> Self:
         """Create the temporary.
@@ -132,6 +133,7 @@ class Output:
                 os.replace(self._temporary, self._name, src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd)
             else:
                 rename_noreplace(self._dir_fd, self._temporary, self._dir_fd, self._name)
+            self._is_published = True
             sync_directory(self._dir_fd)
         except OSError as error:
             if not self._replace:
@@ -169,6 +171,8 @@ class Output:
                 os.unlink(self._name, dir_fd=self._dir_fd)
 
     def _remove(self) -> None:
+        if self._is_published:
+            return
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._temporary, dir_fd=self._dir_fd)
 
@@ -189,7 +193,11 @@ def failure(error: OSError, path: bytes, doing: str) -> TargetFailure:
 
 def name_leftover(error: BaseException, left: bytes) -> None:
     """Say in *error*, which is on its way to the caller, that *left* couldn't be removed."""
-    text = f"remove {display(left)}, which this run had to leave behind"
+    add_hint(error, f"remove {display(left)}, which this run had to leave behind")
+
+
+def add_hint(error: BaseException, text: str) -> None:
+    """Say in *error*, which is on its way to the caller, what to do besides."""
     if isinstance(error, BundleError):
         error.hint = f"{error.hint}; {text}" if error.hint else text
     else:
@@ -299,27 +307,13 @@ def rename_noreplace(src_fd: int, src: bytes, dst_fd: int, dst: bytes) -> None:
         os.rename(src, dst, src_dir_fd=src_fd, dst_dir_fd=dst_fd)
 
 
-def exchange(a_fd: int, a: bytes, b_fd: int, b: bytes) -> None:
-    """Swap the names ``a_fd/a`` and ``b_fd/b``; both exist.
+def exchange(a_fd: int, a: bytes, b_fd: int, b: bytes) -> bool:
+    """Swap the names ``a_fd/a`` and ``b_fd/b``, which both exist, in one step.
 
-    Where the kernel or the file system can't do that in one step, three renames do: a kill between them leaves the
-    first under a third name, ``.openclaw.<random>.swap`` beside *b*.
+    ``False``, and nothing done, where the kernel or the file system can't.
     """
     with _movable(a_fd, a, b_fd), _movable(b_fd, b, a_fd):
-        if _renameat2(a_fd, a, b_fd, b, _RENAME_EXCHANGE):
-            return
-        aside = b".openclaw.%s.swap" % secrets.token_hex(8).encode()
-        os.rename(a, aside, src_dir_fd=a_fd, dst_dir_fd=b_fd)
-        try:
-            os.rename(b, a, src_dir_fd=b_fd, dst_dir_fd=a_fd)
-            try:
-                os.rename(aside, b, src_dir_fd=b_fd, dst_dir_fd=b_fd)
-            except BaseException:
-                os.rename(a, b, src_dir_fd=a_fd, dst_dir_fd=b_fd)
-                raise
-        except BaseException:
-            os.rename(aside, a, src_dir_fd=b_fd, dst_dir_fd=a_fd)
-            raise
+        return _renameat2(a_fd, a, b_fd, b, _RENAME_EXCHANGE)
 
 
 def _renameat2(src_fd: int, src: bytes, dst_fd: int, dst: bytes, flags: int) -> bool:
@@ -343,13 +337,12 @@ def _movable(src_fd: int, name: bytes, dst_fd: int) -> Iterator[None]:
     if stays or not stat.S_ISDIR(status.st_mode) or status.st_mode & stat.S_IWUSR or status.st_uid != os.geteuid():
         yield
         return
-    fd = open_directory(src_fd, name)
-    try:
+    with contextlib.ExitStack() as stack:
+        fd = open_directory(src_fd, name)
+        stack.callback(os.close, fd)
+        stack.callback(os.fchmod, fd, stat.S_IMODE(status.st_mode))
         os.fchmod(fd, 0o700)
         yield
-    finally:
-        os.fchmod(fd, stat.S_IMODE(status.st_mode))
-        os.close(fd)
 
 
 def open_directory(dir_fd: int, name: bytes) -> int:

@@ -7,6 +7,7 @@ here prints, or touches a file. Every name goes through :func:`ocbundle.paths.di
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -14,10 +15,12 @@ from typing import Any, Final
 from ocbundle import paths
 from ocbundle.errors import BundleError
 from ocbundle.model import (
+    Change,
     Level,
     Manifest,
     PackReport,
     Progress,
+    RecoverReport,
     Root,
     Skipped,
     UnpackReport,
@@ -244,13 +247,48 @@ def verify_fields(report: VerifyReport, *, expected: bool) -> Fields:
 
 
 def unpack_lines(report: UnpackReport) -> list[str]:
-    """What ``unpack`` did, and where everything is now."""
+    """What ``unpack`` did, where everything is now, and what to do next."""
     held = f"{counted(report.entries, 'entry', 'entries')}, {size(report.size)}"
     lines = [f"{'would unpack' if report.dry_run else 'unpacked'} {held} (packed {moment(report.created)} UTC)"]
     lines += [f"  {paths.display(root)}" for root in report.roots]
-    if not report.dry_run:
+    lines += _aside_lines(report)
+    if report.path is None:
+        lines += _change_lines(report)
+    elif not report.dry_run:
         lines.append("every byte was authenticated before anything was put there; paths inside files are as they were")
+    if report.next_steps and not report.dry_run:
+        lines += ["", "what to do next:", *(f"  {one_line(step)}" for step in report.next_steps)]
     return lines
+
+
+def _aside_lines(report: UnpackReport) -> list[str]:
+    if not report.set_aside:
+        return []
+    kept = "would be kept" if report.dry_run else "is kept, in clear"
+    lines = [f"what was there before {kept}; when all is well, remove it:"]
+    lines += [f"  rm -rf {shlex.quote(paths.display(aside.path))}  # {size(aside.size)}" for aside in report.set_aside]
+    return lines
+
+
+def _change_lines(report: UnpackReport) -> list[str]:
+    rewritten = [change for change in report.changes if not change.cleared]
+    cleared = [change for change in report.changes if change.cleared]
+    lines = []
+    if rewritten:
+        places = counted(len(rewritten), "place", "places")
+        lines.append(f"rewrote {counted(_sum(rewritten), 'old path', 'old paths')} in {places}:")
+        lines += [f"  {change.count:>4}  {one_line(change.where)}" for change in rewritten]
+    if cleared:
+        lines.append("removed, so that nothing is sent twice:")
+        lines += [f"  {change.count:>4}  {one_line(change.where)}" for change in cleared]
+    if report.notes:
+        lines.append("left as they are:")
+        lines += [f"  {one_line(note)}" for note in report.notes]
+    return lines
+
+
+def _sum(changes: Iterable[Change]) -> int:
+    return sum(change.count for change in changes)
 
 
 def unpack_fields(report: UnpackReport) -> Fields:
@@ -265,7 +303,26 @@ def unpack_fields(report: UnpackReport) -> Fields:
         "entries": report.entries,
         "bytes": report.size,
         "dry_run": report.dry_run,
+        "set_aside": [{"path": aside.path, "bytes": aside.size} for aside in report.set_aside],
+        "changes": [
+            {"where": change.where, "count": change.count, "cleared": change.cleared} for change in report.changes
+        ],
+        "notes": list(report.notes),
+        "next_steps": list(report.next_steps),
     }
+
+
+def recover_lines(report: RecoverReport) -> list[str]:
+    """What ``unpack --resume`` or ``--undo`` did."""
+    if not report.roots:
+        return ["nothing to do: no unpack was interrupted here"]
+    done = "everything is as it was before" if report.undone else "everything is in place"
+    return [f"{done}:", *(f"  {paths.display(root)}" for root in report.roots)]
+
+
+def recover_fields(report: RecoverReport) -> Fields:
+    """The same in JSON."""
+    return {"command": "unpack", "undone": report.undone, "roots": list(report.roots)}
 
 
 # --- What several of them say --------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Whole trees into one directory: staged first, published when the caller says so.
 
-Implements the restoring half of section 13 of the specification. Never merges into what is there, never replaces it.
+Implements section 10 of the specification. Never merges into what is there, never replaces it.
 """
 
 from __future__ import annotations

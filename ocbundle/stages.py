@@ -55,6 +55,12 @@ class Stage:
         with Guard(self.path, "close the staging directory to others"):
             os.fchmod(self.fd, 0o700)
 
+    def close(self) -> None:
+        """Let go of it, and leave it there."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
     def remove(self) -> None:
         """Remove it with all that is left in it, by its descriptor: its name may be another directory's by now."""
         fd, self.fd = self.fd, -1

@@ -1,6 +1,6 @@
 """Trees on their way to a place: private directories beside it, filled by descriptor, then renamed.
 
-Implements the restoring half of section 13 of the specification. Never resolves a string path below the place it was
+Implements section 10 of the specification. Never resolves a string path below the place it was
 given, never follows a symbolic link, never shows half a tree.
 """
 
@@ -45,6 +45,7 @@ class Staging:
         self._total_size: int | None = None
         self._total_entries: int | None = None
         self._tally = _Tally()
+        self._is_kept = False
 
     def __enter__(self) -> Self:
         """Create the directories.
@@ -81,6 +82,10 @@ class Staging:
     def directory(self, root: str) -> int:
         """The descriptor of the directory in which *root* is staged under its own name."""
         return self._stages[root].fd
+
+    def keep(self) -> None:
+        """Leave everything where it is at the end: a log tells what becomes of it."""
+        self._is_kept = True
 
     def warnings(self) -> tuple[str, ...]:
         """What couldn't be kept, each in a line."""
@@ -304,14 +309,19 @@ class Staging:
         return True
 
     def _remove(self, error: BaseException | None) -> None:
-        for stage in set(self._stages.values()):
-            try:
-                stage.remove()
-            except OSError:
-                if error is None:
-                    self._tally.leftovers.append(stage.path)
-                else:
-                    publish.name_leftover(error, stage.path)
+        # Also after an interrupt in the midst of one, the others are removed.
+        with contextlib.ExitStack() as stack:
+            for stage in set(self._stages.values()):
+                stack.callback(self._remove_one, stage, error)
+
+    def _remove_one(self, stage: Stage, error: BaseException | None) -> None:
+        try:
+            stage.close() if self._is_kept else stage.remove()
+        except OSError:
+            if error is None:
+                self._tally.leftovers.append(stage.path)
+            else:
+                publish.name_leftover(error, stage.path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,82 +1,265 @@
 """The verb ``unpack``: wiring, and no logic of its own.
 
-It never prints, prompts or reads the environment.
+It never prints, prompts or reads the environment. Clock and user are read here, and passed down.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+import pwd
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from ocbundle import limits, restore
+from ocbundle import intentlog, limits, placing, restore
 from ocbundle.bundle import Bundle, IdentityLike, Readable
-from ocbundle.errors import EntryMissing
-from ocbundle.model import Entry, ProgressCallback, UnpackReport
+from ocbundle.errors import EntryMissing, InvalidRequest
+from ocbundle.layout import Destination
+from ocbundle.model import Entry, Kind, ProgressCallback, RecoverReport, Role, SetAside, UnpackReport
+from ocbundle.openclaw import advice, installed, interlock, placement
+from ocbundle.openclaw.moves import Moves
+from ocbundle.openclaw.placement import Placement
+from ocbundle.openclaw.relocation import Relocated, relocate
 from ocbundle.paths import display
 from ocbundle.places import Owner
+
+Path = str | bytes | os.PathLike[str]
 
 
 def unpack(
     source: Readable,
-    to: str | bytes | os.PathLike[str],
+    to: Path | None = None,
     *,
     identities: Iterable[IdentityLike] = (),
     passphrase: str | None = None,
     owner: str = "self",
     profiles: Collection[str] = (),
     paths: Sequence[str | bytes] = (),
+    home: Path | None = None,
+    maps: Mapping[Path, Path] | None = None,
+    renames: Mapping[str, str] | None = None,
+    replace: bool = False,
+    relocated: bool = True,
+    environ: Mapping[str, str] | None = None,
     dry_run: bool = False,
     max_work_factor: int = limits.SCRYPT_READ_WORK_FACTOR,
     progress: ProgressCallback | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> UnpackReport:
-    """Lay each root of a bundle at ``to/<root>``: all of them, whole and authenticated, or nothing.
+    """Put what a bundle holds where it belongs on this machine; with *to*, only lay it out for looking at.
 
-    *owner* is ``self`` (the files belong to whoever runs this), a user's name, or ``numeric`` (the numbers packed).
-    *profiles* and *paths* (``root/path``) choose a part. *dry_run* makes every check, and writes nothing.
+    Nothing appears before the whole bundle has been authenticated, and then all of it does, or nothing.
+
+    Args:
+        source: A path, or a binary file object, a pipe too.
+        to: Lay each root at ``to/<root>``, as it was packed. Nothing that is there is replaced.
+        identities: Paths of identity files, or :class:`Identity` values.
+        passphrase: What the bundle is sealed to.
+        owner: ``self`` (whoever runs this; for root, the owner of *home*), a user's name, or ``numeric``.
+        profiles: Only these; all if it's empty.
+        paths: Only these, as ``root/path``; only with *to*.
+        home: The home directory of the user who will run the gateway; this user's by default. What was in the old home
+            goes there, and the rest where it was.
+        maps: New by old prefix of absolute paths, for what goes elsewhere.
+        renames: New by old name of profiles.
+        replace: Let what is there already be replaced; it is kept beside its successor.
+        relocated: Rewrite the paths that change, inside of configurations and databases too.
+        environ: The environment in which a running gateway and the installed OpenClaw are looked for.
+        dry_run: Make every check, and write nothing.
+        max_work_factor: Of the passphrase, at the most.
+        progress: Called with :class:`Progress` as the work goes on.
+        clock: Gives seconds since the epoch.
 
     Raises:
-        TargetExists: a root is there already. Nothing is ever merged or replaced.
+        TargetExists: something is there already, and *replace* wasn't asked for. Nothing is ever merged.
+        GatewayRunning: a gateway works on what would be replaced.
+        InstalledTooOld: the OpenClaw that is installed here can't read the state.
         EntryMissing: a path or a profile isn't in the bundle.
-        NoSpace, TargetFailure: the destination can't take it.
+        InvalidRequest: the arguments contradict one another, or two roots would have one place.
+        NoSpace, TargetFailure: a place can't take it.
         DamagedBundle, UnsupportedVersion, KeyFailure, OSError: as :meth:`Bundle.open`.
     """
-    destination = os.path.abspath(os.fsencode(to))
-    parent = next(place for place in _ancestors(destination) if os.path.isdir(place))
+    destination = None if to is None else os.path.abspath(os.fsencode(to))
+    new_home = _home(home) if destination is None else b"/"
+    wanted = [os.fsencode(path) for path in paths]
+    if destination is None and wanted:
+        raise InvalidRequest("single paths can only be laid out for looking at", hint="say where with --to DIR")
+    if destination is not None and (maps or renames or replace or home is not None):
+        raise InvalidRequest(
+            "a plain tree is laid out as it was packed: home, maps, new names and replacing have no meaning there"
+        )
+    spool = next(place for place in _ancestors(destination or new_home) if os.path.isdir(place))
     with Bundle.open(
         source,
         identities=identities,
         passphrase=passphrase,
         max_work_factor=max_work_factor,
-        spool=os.fsdecode(parent),
+        spool=os.fsdecode(spool),
     ) as bundle:
-        reader = bundle.reader
-        chosen = _chosen(bundle, profiles, [os.fsencode(path) for path in paths])
+        job = _Job(
+            bundle=bundle,
+            owner=_owner(owner, None if destination else new_home),
+            environ=environ or {},
+            dry_run=dry_run,
+            progress=progress,
+            now=int(clock()),
+        )
         if dry_run:
             bundle.check(progress)
+        if destination is not None:
+            return job.lay_out(destination, _chosen(bundle, profiles, wanted))
+        where = placement.place(
+            bundle.manifest,
+            home=new_home,
+            maps={os.fsencode(old): os.fsencode(new) for old, new in (maps or {}).items()},
+            profiles=profiles,
+            renames=renames,
+        )
+        mapped = tuple((os.fsencode(old), os.fsencode(new)) for old, new in (maps or {}).items())
+        moves = Moves.plan(bundle.manifest, where.destinations, home=new_home, mapped=mapped) if relocated else None
+        return job.put_in_place(where, new_home, moves, replace=replace)
+
+
+def recover(home: Path | None = None, *, undo: bool = False) -> RecoverReport:
+    """Bring what an unpack left half renamed, when it was killed, to one state: all of it new, or with *undo*, all old.
+
+    Raises:
+        TargetFailure: something that it needs is gone, or has been changed.
+    """
+    found = intentlog.unfinished(log_directory(_home(home)))
+    warnings: list[str] = []
+    for each in found:
+        warnings += (intentlog.undo if undo else intentlog.resume)(each)
+    return RecoverReport(
+        undone=undo,
+        roots=tuple(os.fsdecode(root.path) for each in found for root in each.roots),
+        warnings=tuple(warnings),
+    )
+
+
+def log_directory(home: bytes) -> bytes:
+    """Where it is noted, while things are put in place, what has been done."""
+    return os.path.join(home, b".local/state/ocbundle")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """An opened bundle, and how to unpack it."""
+
+    bundle: Bundle
+    owner: Owner
+    environ: Mapping[str, str]
+    dry_run: bool
+    progress: ProgressCallback | None
+    now: int
+
+    def lay_out(self, destination: bytes, chosen: Callable[[Entry], bool] | None) -> UnpackReport:
+        """A plain tree."""
+        reader = self.bundle.reader
         files = reader.link_targets()
         done = restore.restore_tree(
             destination,
             reader.entries,
             reader.content,
             resolve=lambda link: files[link.root, link.target or b""],
-            owner=_owner(owner),
+            owner=self.owner,
             select=chosen,
-            progress=None if dry_run else progress,
+            progress=None if self.dry_run else self.progress,
             before_publish=reader.check_rest,
-            dry_run=dry_run,
+            dry_run=self.dry_run,
         )
-        info = bundle.info
+        report = self._report(done.entries, done.size, done.warnings, done.roots)
+        return dataclasses.replace(report, path=os.fsdecode(destination))
+
+    def put_in_place(self, where: Placement, home: bytes, moves: Moves | None, *, replace: bool) -> UnpackReport:
+        """Everything where it belongs."""
+        manifest, reader = self.bundle.manifest, self.bundle.reader
+        found = installed.find(self.environ)
+        advice.check_version(manifest, where, found)
+        self._demand_stopped(where)
+        files = reader.link_targets()
+        amended: list[Relocated] = []
+
+        def amend(trees: Mapping[str, bytes]) -> None:
+            amended[:] = [relocate(trees, manifest, moves)] if moves is not None else []
+
+        done = placing.place(
+            [Destination(root=root, path=path) for root, path in where.destinations.items()],
+            reader.entries if moves is None else lambda: _relinked(reader.entries(), moves),
+            reader.content,
+            resolve=lambda link: files[link.root, link.target or b""],
+            owner=self.owner,
+            replace=replace,
+            log_directory=log_directory(home),
+            bundle_id=manifest.bundle_id.hex(),
+            amend=amend,
+            before_publish=reader.check_rest,
+            progress=None if self.dry_run else self.progress,
+            dry_run=self.dry_run,
+            now=self.now,
+        )
+        rewritten = amended[0] if amended else Relocated()
+        report = self._report(
+            done.entries, done.size, (*rewritten.warnings, *done.warnings), [root.path for root in done.roots]
+        )
+        return dataclasses.replace(
+            report,
+            set_aside=tuple(
+                SetAside(path=os.fsdecode(root.set_aside), size=root.size_aside)
+                for root in done.roots
+                if root.set_aside is not None
+            ),
+            changes=rewritten.changes,
+            notes=rewritten.notes,
+            next_steps=advice.next_steps(manifest, where, found, now=self.now),
+        )
+
+    def _demand_stopped(self, where: Placement) -> None:
+        states = [
+            (root.profile or root.name, where.destinations[root.name])
+            for root in self.bundle.manifest.roots
+            if root.role is Role.STATE and root.name in where.destinations
+        ]
+        interlock.demand_stopped(
+            [(profile, state, os.path.join(state, b"openclaw.json")) for profile, state in states],
+            uid=os.getuid(),
+            environ=self.environ,
+            otherwise="or lay the bundle out elsewhere with --to",
+        )
+
+    def _report(self, entries: int, size: int, warnings: Iterable[str], roots: Iterable[bytes]) -> UnpackReport:
+        info = self.bundle.info
         return UnpackReport(
-            path=os.fsdecode(destination),
+            path=None,
             digest=info.digest,
             bundle_id=info.bundle_id,
-            created=bundle.manifest.created,
-            roots=tuple(os.fsdecode(root) for root in done.roots),
-            entries=done.entries,
-            size=done.size,
-            warnings=done.warnings,
-            dry_run=dry_run,
+            created=self.bundle.manifest.created,
+            roots=tuple(os.fsdecode(root) for root in roots),
+            entries=entries,
+            size=size,
+            warnings=tuple(warnings),
+            dry_run=self.dry_run,
         )
+
+
+def _relinked(entries: Iterable[Entry], moves: Moves) -> Iterator[Entry]:
+    """*entries*, with symbolic links to where things are now."""
+    for entry in entries:
+        if entry.kind is Kind.SYMLINK and entry.target is not None:
+            target = moves.link_target(entry.target)
+            yield entry if target == entry.target else dataclasses.replace(entry, target=target)
+        else:
+            yield entry
+
+
+def _home(home: Path | None) -> bytes:
+    if home is not None:
+        return os.path.abspath(os.fsencode(home))
+    try:
+        return os.fsencode(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError as error:  # a container's user may have no name
+        raise InvalidRequest("this user has no home directory", hint="name one with --home DIR") from error
 
 
 def _ancestors(path: bytes) -> Iterator[bytes]:
@@ -87,10 +270,17 @@ def _ancestors(path: bytes) -> Iterator[bytes]:
         path = os.path.dirname(path)
 
 
-def _owner(name: str) -> Owner:
-    if name == "self":
-        return Owner.self()
-    return Owner.numeric() if name == "numeric" else Owner.user(name)
+def _owner(name: str, home: bytes | None) -> Owner:
+    if name == "numeric":
+        return Owner.numeric()
+    if name != "self":
+        return Owner.user(name)
+    if home is not None and os.geteuid() == 0:
+        # Root prepares a machine for the user who will run the gateway: whoever the home belongs to.
+        status = os.stat(next(place for place in _ancestors(home) if os.path.isdir(place)))
+        if status.st_uid != 0:
+            return Owner(uid=status.st_uid, gid=status.st_gid)
+    return Owner.self()
 
 
 def _chosen(bundle: Bundle, profiles: Collection[str], wanted: Sequence[bytes]) -> Callable[[Entry], bool] | None:

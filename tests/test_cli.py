@@ -623,9 +623,11 @@ def test_an_identity_file_that_isnt_one_is_a_usage_error(run: Run, packed: Sampl
 # --- unpack --------------------------------------------------------------------------------------------------------
 
 
-def test_unpack_needs_to_be_told_where(run: Run, packed: Sample) -> None:
+def test_unpack_without_a_place_never_replaces_what_was_packed(run: Run, packed: Sample) -> None:
     result = run("unpack", packed.bundle, "-i", packed.key)
-    assert (result.code, result.err.splitlines()[0]) == (2, "ocbundle: error: say where with --to DIR")
+    assert result.code == 1
+    assert "something is there already" in result.err
+    assert "--replace" in result.err
 
 
 def test_unpack_puts_everything_back_and_says_where(run: Run, packed: Sample, tmp_path: Path) -> None:

@@ -371,12 +371,11 @@ def test_an_empty_directory_is_not_renamed_over(pair: Pair) -> None:
     assert names(one) == ["a"]
 
 
-@pytest.mark.usefixtures("either_way")
 def test_an_exchange_swaps_two_directories(pair: Pair) -> None:
     one, one_fd, two, two_fd = pair
     (one / "a" / "new").mkdir(parents=True)
     (two / "c" / "old").mkdir(parents=True)
-    publish.exchange(one_fd, b"a", two_fd, b"c")
+    assert publish.exchange(one_fd, b"a", two_fd, b"c")
     assert names(two / "c") == ["new"]
     assert names(one / "a") == ["old"]
     assert names(two) == ["c"]
@@ -392,27 +391,13 @@ def test_an_exchange_with_nothing_changes_nothing(pair: Pair) -> None:
     assert names(two) == []
 
 
-@pytest.mark.parametrize("failing", [2, 3])
-def test_an_exchange_that_fails_half_way_is_undone(pair: Pair, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
+def test_an_exchange_that_the_system_cannot_do_is_not_done(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     one, one_fd, two, two_fd = pair
     (one / "a" / "new").mkdir(parents=True)
     (two / "c" / "old").mkdir(parents=True)
     without_renameat2(monkeypatch)
-    real, calls = os.rename, 0
-
-    def rename(src: bytes, dst: bytes, *, src_dir_fd: int, dst_dir_fd: int) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == failing:
-            raise OSError(errno.EIO, "Input/output error")
-        real(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
-
-    monkeypatch.setattr(os, "rename", rename)
-    with pytest.raises(OSError, match="Input/output"):
-        publish.exchange(one_fd, b"a", two_fd, b"c")
+    assert not publish.exchange(one_fd, b"a", two_fd, b"c")
     assert names(one / "a") == ["new"]
-    assert names(two / "c") == ["old"]
-    assert names(two) == ["c"]
 
 
 def test_syncing_a_tree_reports_a_bad_descriptor() -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from ocbundle.errors import TargetFailure
-from ocbundle.model import Host, Manifest, Profile, Role, Root, Workspace
+from ocbundle.model import Change, Host, Manifest, Profile, Role, Root, Workspace
 from ocbundle.openclaw import documents
-from ocbundle.openclaw.relocation import Change, Moves, Relocated, relocate
+from ocbundle.openclaw.moves import Moves
+from ocbundle.openclaw.relocation import Relocated, relocate
 
 OLD, NEW = "/home/alice/.openclaw", "/home/robert/.openclaw"
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import relocation_tables
 
-from ocbundle.model import Host, Manifest, Profile, Role, Root, Workspace
+from ocbundle.model import Change, Host, Manifest, Profile, Role, Root, Workspace
 from ocbundle.openclaw.columns import COLUMNS, How
-from ocbundle.openclaw.relocation import Change, Moves, Relocated, relocate
+from ocbundle.openclaw.moves import Moves
+from ocbundle.openclaw.relocation import Relocated, relocate
 
 OLD, NEW = "/home/alice/.openclaw", "/home/bob/.openclaw"
 

@@ -4,18 +4,17 @@ import errno
 import itertools
 import os
 import pwd
-import shutil
 import stat
 import struct
 import subprocess
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from trees import IS_ROOT, MTIME, OTHER, Tree, as_user, gateway, names, users_directory
 
 from ocbundle import publish, restore
 from ocbundle.errors import (
@@ -33,115 +32,14 @@ from ocbundle.paths import sort_key
 from ocbundle.places import Owner, Place, Select
 from ocbundle.staging import Staging
 
-IS_ROOT = os.geteuid() == 0
 NAME = next((row.pw_name for row in pwd.getpwall() if row.pw_uid == os.geteuid()), "")
-OTHER = 1500
-MTIME = 1_600_000_000_123_456_789
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root to give files away or to mount")
-
-
-class Tree:
-    """A bundle in memory: entries, and the content of files by path."""
-
-    def __init__(self, root: str = "default") -> None:
-        self.root = root
-        self.rows: list[Entry] = []
-        self.content: dict[bytes, list[bytes]] = {}
-
-    def add(self, path: bytes, kind: Kind, **fields: object) -> Tree:
-        values: dict[str, object] = {"mode": 0o700, "mtime_ns": MTIME, **fields}
-        self.rows.append(Entry(root=self.root, path=path, kind=kind, **values))  # type: ignore[arg-type]
-        return self
-
-    def directory(self, path: bytes = b"", mode: int = 0o700, **fields: object) -> Tree:
-        return self.add(path, Kind.DIRECTORY, mode=mode, **fields)
-
-    def file(self, path: bytes, data: bytes = b"data", mode: int = 0o600, **fields: object) -> Tree:
-        self.content[path] = [data] if data else []
-        extents = (Extent(0, 0, len(data)),) if data else ()
-        return self.add(path, Kind.FILE, mode=mode, **{"size": len(data), "extents": extents, **fields})
-
-    def symlink(self, path: bytes, target: bytes) -> Tree:
-        return self.add(path, Kind.SYMLINK, target=target)
-
-    def hardlink(self, path: bytes, target: bytes) -> Tree:
-        return self.add(path, Kind.HARDLINK, target=target)
-
-    def forged(self, path: bytes, like: bytes) -> Tree:
-        """The entry *like* under a path that the model would have refused."""
-        entry = self.resolve_path(like)
-        self.rows.remove(entry)
-        object.__setattr__(entry, "path", path)
-        self.rows.append(entry)
-        return self
-
-    def entries(self) -> Iterator[Entry]:
-        return iter(self.rows)
-
-    def read(self, entry: Entry) -> Iterator[bytes]:
-        return iter(self.content[entry.path])
-
-    def resolve_path(self, path: bytes) -> Entry:
-        return next(row for row in self.rows if row.path == path)
-
-    def resolve(self, entry: Entry) -> Entry:
-        return self.resolve_path(entry.target or b"")
-
-    def restore(
-        self,
-        destination: str | Path,
-        *,
-        owner: Owner | None = None,
-        select: Select | None = None,
-        progress: Callable[[Progress], None] | None = None,
-        before_publish: Callable[[], None] | None = None,
-    ) -> restore.Restored:
-        return restore.restore_tree(
-            str(destination),
-            self.entries,
-            self.read,
-            resolve=self.resolve,
-            owner=owner or Owner.self(),
-            select=select,
-            progress=progress,
-            before_publish=before_publish,
-        )
-
-
-def names(directory: Path) -> list[str]:
-    return sorted(os.listdir(directory))
-
-
-def as_user(work: Callable[[], None]) -> None:
-    """Run *work* as somebody who isn't root, in a process of its own: what it does to that stays there."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            if IS_ROOT:
-                os.setgroups([])
-                os.setresgid(OTHER, OTHER, OTHER)
-                os.setresuid(OTHER, OTHER, OTHER)
-            work()
-        except BaseException:  # noqa: BLE001 - it goes to the parent, as text
-            os.write(writing, traceback.format_exc().encode()[-4000:])
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        problem = pipe.read().decode()
-    os.waitpid(child, 0)
-    assert not problem, problem
 
 
 @pytest.fixture
 def theirs() -> Iterator[Path]:
-    """A directory of somebody who isn't root; pytest's own can't be reached by others."""
-    where = Path(tempfile.mkdtemp())
-    if IS_ROOT:
-        os.chown(where, OTHER, OTHER)
-    yield where
-    subprocess.run(["chmod", "-R", "u+rwx", where], check=True)
-    shutil.rmtree(where)
+    with users_directory() as where:
+        yield where
 
 
 @pytest.fixture
@@ -152,11 +50,6 @@ def small(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", where], check=True)
     yield where
     subprocess.run(["umount", where], check=True)
-
-
-def gateway() -> Tree:
-    tree = Tree().directory(mode=0o755).file(b"a.json", b'{"a": 1}', mode=0o644).directory(b"dir", mode=0o750)
-    return tree.file(b"dir/b", b"", mode=0o400).symlink(b"dir/link", b"../a.json").hardlink(b"hard", b"a.json")
 
 
 # --- what arrives ----------------------------------------------------------------------------------------------------
@@ -934,19 +827,6 @@ def test_roots_are_staged_beside_their_own_destinations_and_can_be_changed_befor
     assert names(home) == [".openclaw"]
     assert (srv / "work" / "f").read_bytes() == b"rewritten"
     assert (srv / "work").stat().st_mtime_ns == MTIME
-
-
-def test_a_staged_root_can_be_exchanged_with_what_is_there(tmp_path: Path) -> None:
-    (tmp_path / ".openclaw" / "old").mkdir(parents=True)
-    tree = gateway()
-    with Place.open(str(tmp_path)) as place, Staging({"default": place}, owner=Owner.self()) as staging:
-        staging.fill(tree.entries, tree.read, resolve=tree.resolve)
-        staging.finish()
-        publish.exchange(staging.directory("default"), b"default", place.fd, b".openclaw")
-        publish.rename_noreplace(staging.directory("default"), b"default", place.fd, b".openclaw.old")
-    assert names(tmp_path) == [".openclaw", ".openclaw.old"]
-    assert "a.json" in names(tmp_path / ".openclaw")
-    assert names(tmp_path / ".openclaw.old") == ["old"]
 
 
 def test_roots_without_a_place_are_passed_over(tmp_path: Path) -> None:

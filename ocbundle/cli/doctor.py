@@ -8,9 +8,10 @@ from collections import Counter
 
 import click
 
-from ocbundle import Bundle, publish, report
+from ocbundle import Bundle, intentlog, publish, report
 from ocbundle.cli import exits, keys, options
 from ocbundle.cli.console import Console
+from ocbundle.unpacking import log_directory
 
 EPILOG = """\b
 Examples:
@@ -60,6 +61,7 @@ def doctor(
             host=os.uname().nodename,
             scratch=os.fsdecode(scratch),
             manifest=manifest,
+            unfinished=_unfinished(console),
         )
     for finding in findings:
         lines = [f"{finding.severity}: {finding.what}", f"  why: {finding.why}"]
@@ -80,3 +82,8 @@ def doctor(
     said = f"{total}: {report.counts(counts)}" if findings else "nothing is wrong"
     console.report([said], {"command": "doctor", "findings": len(findings), **counts, "exit_code": code})
     return code
+
+
+def _unfinished(console: Console) -> list[bytes]:
+    home = console.environ.get("HOME")
+    return [found.path for found in intentlog.unfinished(log_directory(os.fsencode(home)))] if home else []

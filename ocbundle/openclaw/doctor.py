@@ -129,8 +129,8 @@ def _owner(home: bytes, uid: int) -> int:
 def _unfinished(log: bytes) -> Finding:
     return Finding(
         what=f"an unpack was killed while it put things in place: its log is {display(log)}",
-        why="some of what stands here may be old and some new, until the next unpack finishes it or takes it back",
-        command="ocbundle unpack -i IDENTITY-FILE BUNDLE",
+        why="some of what stands here may be old and some new, until it is finished, or taken back with --undo",
+        command="ocbundle unpack --resume",
         severity=Severity.ERROR,
         path=log,
     )

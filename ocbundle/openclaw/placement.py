@@ -1,4 +1,4 @@
-"""Where each root of a bundle belongs on this machine, and which path prefixes change by that.
+"""Where each root of a bundle belongs on this machine.
 
 Pure: it reads the manifest, and touches nothing.
 """
@@ -26,8 +26,6 @@ class Placement:
 
     destinations: Mapping[str, bytes]
     """Absolute path by root name."""
-    moves: tuple[tuple[bytes, bytes], ...]
-    """Old and new prefix of the paths that change, longest old prefix first."""
     profiles: Mapping[str, str]
     """New name by old name, of the profiles that are restored."""
 
@@ -68,7 +66,6 @@ def place(
             raise InvalidRequest(f"{display(name)} can't be the name of a profile")
     prefixes = _prefixes(manifest, home, maps or {})
     destinations: dict[str, bytes] = {}
-    moves = dict(prefixes)
     for root in manifest.roots:
         if root.profile is not None and root.profile not in chosen:
             continue
@@ -76,11 +73,8 @@ def place(
         if destination in destinations.values():
             raise InvalidRequest(f"two roots would go to {display(destination)}", hint="map one of them elsewhere")
         destinations[root.name] = destination
-        if destination != root.source:
-            moves[root.source] = destination
     return Placement(
         destinations=destinations,
-        moves=tuple(sorted(((old, new) for old, new in moves.items() if old != new), key=lambda move: -len(move[0]))),
         profiles={name: renames.get(name, name) for name in sorted(chosen)},
     )
 

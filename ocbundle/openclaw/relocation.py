@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from ocbundle.model import Manifest, Role, Root
+from ocbundle.model import Change, Manifest, Role, Root
 from ocbundle.openclaw import documents, files, staged
 from ocbundle.openclaw.config import MAX_INCLUDES
 from ocbundle.openclaw.documents import Edited, NotEdited
@@ -52,17 +52,6 @@ _TRANSCRIPTS: Final = b"agents/*/sessions/*.jsonl"
 _TRAJECTORY: Final = b".trajectory.jsonl"
 _ATTESTED: Final = b".attested"
 _DATABASES: Final = (b"state/openclaw.sqlite", b"agents/*/agent/openclaw-agent.sqlite")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """What was changed in one place: ``root/path``, for a database with ``:table.column``."""
-
-    where: str
-    count: int
-    """How many strings, lines or rows."""
-    cleared: bool = False
-    """They were removed, not rewritten."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
