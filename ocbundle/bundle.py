@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -253,6 +252,8 @@ def _seekable(source: Readable, spool: str | os.PathLike[str] | None) -> Iterato
 @contextlib.contextmanager
 def _spooled(source: BinaryIO, spool: str | os.PathLike[str] | None) -> Iterator[BinaryIO]:
     """A copy of what can be read only once. What goes wrong with *source* is its own error."""
+    import tempfile  # noqa: PLC0415 - only a pipe waits for it
+
     place = os.fsencode(spool or tempfile.gettempdir())
     # Only ciphertext reaches this file, and it has no name: nothing is left of it whatever happens.
     with contextlib.ExitStack() as stack:

@@ -26,7 +26,6 @@ import os
 import shutil
 import stat
 import struct
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -90,6 +89,8 @@ def capture(
     Raises:
         NoSpace: *scratch* is full.
     """
+    import tempfile  # noqa: PLC0415 - importing ocbundle stays light
+
     private = tempfile.mkdtemp(prefix="database-", dir=os.fsdecode(scratch))
     try:
         target = os.path.join(private, "database")

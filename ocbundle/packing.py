@@ -11,7 +11,6 @@ import grp
 import os
 import pwd
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,6 +105,8 @@ def pack(
     if target is None and not dry_run:
         raise InvalidRequest("no target to pack into")
     if not isinstance(target, str | bytes | os.PathLike):
+        import tempfile  # noqa: PLC0415 - only a stream has no place of its own
+
         place = _Place(scratch=os.fsencode(scratch or tempfile.gettempdir()))
         if target is None or dry_run:
             return job.rehearse(place)

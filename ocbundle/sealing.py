@@ -1,6 +1,6 @@
 """Who can open a bundle: recipients, identities, passphrases, and the bundle key that they wrap.
 
-Implements section 6 of the specification. With its age codec it is the only module that knows pyrage and cryptography.
+Implements section 6 of the specification. The only module that knows pyrage.
 No secret ever stands in a message, a ``repr`` or a log.
 """
 
@@ -14,10 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pyrage
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from ocbundle import agefile, limits, paths
 from ocbundle.agefile import Random
@@ -297,43 +293,13 @@ def _open_identity_file(data: bytes, name: str, ask: Ask | None) -> bytes:
 
 
 def _ssh_identity(data: bytes, name: str, ask: Ask | None) -> Identity:
-    key = _load_ssh_key(data, name, None)
-    if key is None:
-        if ask is None:
-            raise InvalidIdentity(f"{name} is protected by a passphrase, and none was given", path=name)
-        key = _load_ssh_key(data, name, agefile.encode_passphrase(ask(name)))
-    if not isinstance(key, Ed25519PrivateKey | RSAPrivateKey):
-        raise InvalidIdentity(f"{name} is an SSH key of another kind than ed25519 and rsa", path=name)
-    # pyrage reads unencrypted OpenSSH files only.
-    plain = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-    )
-    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    from ocbundle import sshkeys  # noqa: PLC0415 - most keys are age's own, and don't wait for it
+
+    plain, public = sshkeys.unlock(data, name, ask)
     try:
-        return Identity(name, public.decode("ascii"), pyrage.ssh.Identity.from_buffer(plain))
+        return Identity(name, public, pyrage.ssh.Identity.from_buffer(plain))
     except (pyrage.IdentityError, ValueError):
         raise InvalidIdentity(f"{name} is an SSH key that can't be used", path=name) from None
-
-
-def _load_ssh_key(data: bytes, name: str, passphrase: bytes | None) -> object:
-    """The private key; ``None`` if it needs a passphrase and none was given."""
-    load = (
-        serialization.load_ssh_private_key
-        if b"BEGIN OPENSSH PRIVATE KEY" in data
-        else serialization.load_pem_private_key
-    )
-    try:
-        return load(data, passphrase)
-    except TypeError:
-        if passphrase is not None:  # an empty one counts as none
-            raise WrongPassphrase(f"the passphrase of {name} is wrong", path=name) from None
-        return None
-    except (ValueError, UnsupportedAlgorithm) as error:
-        if passphrase is not None:
-            raise WrongPassphrase(f"the passphrase of {name} is wrong", path=name) from None
-        if "password" in str(error).lower():  # an older cryptography said so with a ValueError
-            return None
-        raise InvalidIdentity(f"{name} is an SSH key that can't be read", path=name) from None
 
 
 def _read_key_file(path: str | os.PathLike[str]) -> bytes:

@@ -11,18 +11,19 @@ import pwd
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ocbundle import intentlog, limits, placing, restore
+from ocbundle import limits, restore
 from ocbundle.bundle import Bundle, IdentityLike, Readable
 from ocbundle.errors import EntryMissing, InvalidRequest
-from ocbundle.layout import Destination
 from ocbundle.model import Entry, Kind, ProgressCallback, RecoverReport, Role, SetAside, UnpackReport
-from ocbundle.openclaw import advice, installed, interlock, placement
-from ocbundle.openclaw.moves import Moves
-from ocbundle.openclaw.placement import Placement
-from ocbundle.openclaw.relocation import Relocated, relocate
 from ocbundle.paths import display
 from ocbundle.places import Owner
+
+if TYPE_CHECKING:
+    from ocbundle.openclaw.moves import Moves
+    from ocbundle.openclaw.placement import Placement
+    from ocbundle.openclaw.relocation import Relocated
 
 Path = str | bytes | os.PathLike[str]
 
@@ -109,6 +110,9 @@ def unpack(
             bundle.check(progress)
         if destination is not None:
             return job.lay_out(destination, _chosen(bundle, profiles, wanted))
+        from ocbundle.openclaw import placement  # noqa: PLC0415 - a plain tree does without OpenClaw
+        from ocbundle.openclaw.moves import Moves  # noqa: PLC0415
+
         where = placement.place(
             bundle.manifest,
             home=new_home,
@@ -127,6 +131,8 @@ def recover(home: Path | None = None, *, undo: bool = False) -> RecoverReport:
     Raises:
         TargetFailure: something that it needs is gone, or has been changed.
     """
+    from ocbundle import intentlog  # noqa: PLC0415 - only after a kill
+
     found = intentlog.unfinished(log_directory(_home(home)))
     warnings: list[str] = []
     for each in found:
@@ -174,6 +180,11 @@ class _Job:
 
     def put_in_place(self, where: Placement, home: bytes, moves: Moves | None, *, replace: bool) -> UnpackReport:
         """Everything where it belongs."""
+        from ocbundle import placing  # noqa: PLC0415 - a plain tree does without all of these
+        from ocbundle.layout import Destination  # noqa: PLC0415
+        from ocbundle.openclaw import advice, installed  # noqa: PLC0415
+        from ocbundle.openclaw.relocation import Relocated, relocate  # noqa: PLC0415
+
         manifest, reader = self.bundle.manifest, self.bundle.reader
         found = installed.find(self.environ)
         advice.check_version(manifest, where, found)
@@ -216,6 +227,8 @@ class _Job:
         )
 
     def _demand_stopped(self, where: Placement) -> None:
+        from ocbundle.openclaw import interlock  # noqa: PLC0415 - only for OpenClaw
+
         states = [
             (root.profile or root.name, where.destinations[root.name])
             for root in self.bundle.manifest.roots
