@@ -83,7 +83,8 @@ def pack(
     if sources is None:
         from ocbundle.openclaw import discover  # noqa: PLC0415 - whoever names sources doesn't wait for it
 
-        found = discover(environ or {})
+        with publish.private_directory(_scratch(target, scratch)) as private:
+            found = discover(environ or {}, scratch=os.fsdecode(private))
         sources, profiles, warnings = found.sources, found.profiles, (*warnings, *found.warnings)
         warnings = (*warnings, *map(str, found.left))
     chosen = selection.resolve(sources, exclude)
@@ -105,9 +106,7 @@ def pack(
     if target is None and not dry_run:
         raise InvalidRequest("no target to pack into")
     if not isinstance(target, str | bytes | os.PathLike):
-        import tempfile  # noqa: PLC0415 - only a stream has no place of its own
-
-        place = _Place(scratch=os.fsencode(scratch or tempfile.gettempdir()))
+        place = _Place(scratch=_scratch(target, scratch))
         if target is None or dry_run:
             return job.rehearse(place)
         report = job.run(target, place)
@@ -115,7 +114,7 @@ def pack(
         return report
     with publish.Output(target, replace=overwrite) as file:
         place = _Place(
-            scratch=os.fsencode(scratch or _directory(target)),
+            scratch=_scratch(target, scratch),
             target=_directory(target),
             own=frozenset({file.identity}),
             replaced=_replaced(target),
@@ -286,6 +285,17 @@ def _host(environ: Mapping[str, str]) -> Host:
         gid=os.getgid(),
         home=os.fsencode(environ.get("HOME") or home),
     )
+
+
+def _scratch(target: Writable | None, scratch: str | os.PathLike[str] | None) -> bytes:
+    """Where private copies of databases are made."""
+    if scratch is not None:
+        return os.fsencode(scratch)
+    if isinstance(target, str | bytes | os.PathLike):
+        return _directory(target)
+    import tempfile  # noqa: PLC0415 - only a stream has no place of its own
+
+    return os.fsencode(tempfile.gettempdir())
 
 
 def _directory(target: str | bytes | os.PathLike[str]) -> bytes:

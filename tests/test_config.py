@@ -79,13 +79,12 @@ def test_a_relative_workspace_is_a_problem_and_no_guess(tmp_path: Path) -> None:
     )
 
 
-def test_channels_plugins_and_version_are_named(tmp_path: Path) -> None:
+def test_channels_and_version_are_named(tmp_path: Path) -> None:
     found = read(
         tmp_path,
-        '{channels: {telegram: {botToken: "t"}, defaults: {}}, plugins: {entries: {codex: {}}},'
-        ' meta: {lastTouchedVersion: "2026.9.6"}}',
+        '{channels: {telegram: {botToken: "t"}, defaults: {}}, meta: {lastTouchedVersion: "2026.9.6"}}',
     )
-    assert (found.channels, found.plugins, found.version) == (("telegram",), ("codex",), "2026.9.6")
+    assert (found.channels, found.version) == (("telegram",), "2026.9.6")
 
 
 def test_a_remote_url_is_shown_without_what_may_be_secret(tmp_path: Path) -> None:

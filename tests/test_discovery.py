@@ -469,16 +469,12 @@ def test_looking_at_a_database_leaves_no_file_beside_it(home: Path) -> None:
     assert os.listdir(home / ".openclaw" / "state") == ["openclaw.sqlite"]
 
 
-def test_agents_channels_and_plugins_are_those_of_the_configuration_and_of_the_disk(home: Path) -> None:
-    for directory in ("agents/old/agent", "credentials/whatsapp/default", "extensions/demo"):
+def test_agents_and_channels_are_those_of_the_configuration_and_of_the_disk(home: Path) -> None:
+    for directory in ("agents/old/agent", "credentials/whatsapp/default"):
         (home / ".openclaw" / directory).mkdir(parents=True)
-    configure(home, "{channels: {telegram: {}}, plugins: {entries: {codex: {}}}}")
+    configure(home, "{channels: {telegram: {}}}")
     found = profile(find(home))
-    assert (found.agents, found.channels, found.plugins) == (
-        ("main", "old"),
-        ("telegram", "whatsapp"),
-        ("codex", "demo"),
-    )
+    assert (found.agents, found.channels) == (("main", "old"), ("telegram", "whatsapp"))
 
 
 def test_secrets_are_named_by_kind_and_never_shown(home: Path) -> None:
@@ -499,7 +495,7 @@ def test_a_remote_client_is_told_that_its_state_is_elsewhere(home: Path) -> None
     (warning,) = find(home).warnings
     assert warning == (
         "profile default is a client of wss://gw.example/: its sessions, credentials and channel logins are there, "
-        "not here; pack them there"
+        "not here; pack them there (what is here is packed all the same)"
     )
 
 

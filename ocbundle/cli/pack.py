@@ -86,16 +86,20 @@ def pack(
     sources: tuple[ocbundle.Source | str, ...] = directories
     found = None
     if not directories:
-        from ocbundle import openclaw  # noqa: PLC0415 - only here, so that other commands don't wait for it
+        import tempfile  # noqa: PLC0415 - only here, so that other commands don't wait for them
 
-        found = openclaw.discover(
-            console.environ,
-            profiles=profiles or None,
-            state_dir=state_dir,
-            workspaces=not no_workspace,
-            only_config=only_config,
-            everything=everything,
-        )
+        from ocbundle import openclaw  # noqa: PLC0415
+
+        with publish.private_directory(tempfile.gettempdir()) as scratch:
+            found = openclaw.discover(
+                console.environ,
+                profiles=profiles or None,
+                state_dir=state_dir,
+                workspaces=not no_workspace,
+                only_config=only_config,
+                everything=everything,
+                scratch=os.fsdecode(scratch),
+            )
         sources = found.sources
         for left in found.left:
             console.hint(str(left))

@@ -27,6 +27,8 @@ MAX_NESTING: Final = 64
 Tree = Mapping[str, object]
 
 _VARIABLE: Final = re.compile(r"\$?\$\{([A-Z_][A-Z0-9_]*)\}")
+"""A variable's value, or with one more ``$`` the text itself."""
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _NOT_CHANNELS: Final = frozenset({"defaults", "modelByChannel"})
 _ELSEWHERE: Final = (
     ("secrets", "providers", "*", "path"),
@@ -43,6 +45,8 @@ _ELSEWHERE: Final = (
     ("agents", "defaults", "memorySearch", "store", "path"),
 )
 """Fields that name files a gateway needs and that may stand anywhere."""
+SECRET_FILES: Final = frozenset({"secrets.providers.*.path", "channels.*.tokenFile", "channels.*.accounts.*.tokenFile"})
+"""Those of them that hold secrets made for OpenClaw, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +75,8 @@ class Config:
     mode: str | None = None
     port: int | None = None
     remote_url: str | None = None
-    """Without user, password, query and fragment."""
+    """Where the gateway is that this one is a client of, without user, password, query and fragment."""
     channels: tuple[str, ...] = ()
-    plugins: tuple[str, ...] = ()
     version: str | None = None
     elsewhere: tuple[tuple[str, bytes], ...] = ()
     """Fields that name a file or directory the gateway needs, with the absolute path."""
@@ -99,9 +102,8 @@ def read(path: bytes | None, *, home: bytes, state: bytes, environ: Mapping[str,
         entries="entries" in agents,
         mode=text(gateway.get("mode")),
         port=_port(gateway.get("port")),
-        remote_url=_bare_url(text(table(gateway.get("remote")).get("url"))),
+        remote_url=_remote(table(gateway.get("remote"))),
         channels=tuple(sorted(name for name in table(tree.get("channels")) if name not in _NOT_CHANNELS)),
-        plugins=tuple(sorted(table(table(tree.get("plugins")).get("entries")))),
         version=text(table(tree.get("meta")).get("lastTouchedVersion")),
         elsewhere=tuple(_elsewhere(tree, resolver)),
         problems=tuple(loader.problems),
@@ -117,6 +119,11 @@ def table(value: object) -> Tree:
 def text(value: object) -> str | None:
     """*value* if it's a string that isn't blank, else ``None``."""
     return value.strip() if isinstance(value, str) and value.strip() else None
+
+
+def variables(written: str) -> frozenset[str]:
+    """Names of the variables whose values *written*, a string of the configuration, stands for."""
+    return frozenset(match[1] for match in _VARIABLE.finditer(written) if match[0][1] != "$")
 
 
 def find(tree: object, pattern: tuple[str, ...]) -> list[object]:
@@ -246,7 +253,7 @@ class _Resolver:
         written = text(value)
         if written is None:
             return None
-        missing = [m[1] for m in _VARIABLE.finditer(written) if m[0][1] != "$" and m[1] not in self.environ]
+        missing = sorted(variables(written) - self.environ.keys())
         if missing:
             self._problems.append(f"{what} is named with ${{{missing[0]}}}, which isn't set here")
             return None
@@ -336,6 +343,15 @@ def _port(value: object) -> int | None:
     return int(value) if isinstance(value, (int, float)) and value is not True and 0 < value < 1 << 16 else None
 
 
+def _remote(remote: Tree) -> str | None:
+    url = _bare_url(text(remote.get("url")))
+    tunnel = text(remote.get("sshTarget"))
+    # Behind a tunnel the URL names this machine.
+    if tunnel is not None and (url is None or urlsplit(url).hostname in _LOOPBACK):
+        return tunnel.rpartition("@")[2]
+    return url
+
+
 def _bare_url(url: str | None) -> str | None:
     """*url* as it may be shown: some write a token into it."""
     if url is None:
@@ -346,4 +362,5 @@ def _bare_url(url: str | None) -> str | None:
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return None
+    host = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{host}{port}{parts.path}" if parts.scheme and host else None

@@ -1,33 +1,43 @@
 """Finding what makes a user's OpenClaw gateways theirs: state directories, workspaces, and what they point to.
 
-The environment is handed in; only names, configurations and the first bytes of databases are read, and nothing is
-written. Nothing found is dropped in silence: it's in a source, or left out by that source's rules, or in
-:attr:`Discovery.left`, or a warning tells of it.
+The environment is handed in. Names, configurations, services and databases are read; nothing is written but private
+copies of databases, where the caller says. Nothing found is dropped in silence: it's in a source, or left out by that
+source's rules, or in :attr:`Discovery.left`, or a warning tells of it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from ocbundle.model import Leave, Profile, Role, Rules, Source, Workspace
-from ocbundle.openclaw import config, files, rules, states, survey
+from ocbundle.openclaw import config, files, rules, services, states, survey
 from ocbundle.openclaw.config import Config
 from ocbundle.openclaw.roots import Root, Roots, Wanted
+from ocbundle.openclaw.services import Service
 from ocbundle.openclaw.states import Left, Names, StateDirectory
+from ocbundle.openclaw.survey import Surroundings
 from ocbundle.paths import display, root_name
 
 _LINKED: Final = ((b"skills", "skill"), (b"", "link"), (b"agents", "link"), (b"extensions", "link"))
 """Directories of a state in which a user replaces entries by links to elsewhere."""
+_GATEWAY_ENV: Final = b".config/openclaw/gateway.env"
 _BESIDE: Final = (
-    (b".config/openclaw/gateway.env", "gateway-env"),
-    (b".config/openclaw/auth-profile-secret-key", "auth-profile-secret-key"),
-    (b".openclaw-auth-profile-secrets", "auth-profile-secrets"),
+    (_GATEWAY_ENV, "gateway-env", "env file"),
+    (b".config/openclaw/auth-profile-secret-key", "auth-profile-secret-key", "auth profiles"),
+    (b".openclaw-auth-profile-secrets", "auth-profile-secrets", "auth profiles"),
 )
-"""Secrets that OpenClaw keeps outside of any state directory, for all profiles."""
+"""Secrets that OpenClaw keeps outside of any state directory, for all profiles, and their kinds."""
+_OF_OTHERS: Final = (
+    (b".agents/skills", "skills for agents of every make"),
+    (b".codex/auth.json", "the login of the program codex, which a gateway may use"),
+    (b".claude/.credentials.json", "the login of the program claude, which a gateway may use"),
+)
+"""What isn't OpenClaw's own, although it may be using it."""
+_NO_WORKSPACES: Final = "workspaces weren't asked for"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +59,7 @@ def discover(
     workspaces: bool = True,
     only_config: bool = False,
     everything: bool = False,
+    scratch: str | None = None,
 ) -> Discovery:
     """Find the OpenClaw gateways of the user whose environment *environ* is.
 
@@ -60,6 +71,8 @@ def discover(
         workspaces: take the agents' workspaces.
         only_config: take only the configurations, with what they include, and their ``.env``.
         everything: take what can be made again too, such as logs, caches and installed plugins.
+        scratch: a private directory for copies of databases while they are looked into. Without one none is: each kind
+            of secret that they may hold counts as inside, and plugins that only they know of aren't told.
 
     Raises:
         SourceMissing: there is no OpenClaw here, or not the one that was asked for.
@@ -68,9 +81,15 @@ def discover(
     names = Names()
     found, warnings, left = states.find(environ, home, state_dir=state_dir, names=names)
     chosen = states.choose(found, profiles, home)
+    left += [
+        Left(path=state.path, detail=f"profile {display(state.profile)} wasn't asked for")
+        for state in found
+        if state not in chosen
+    ]
     configs = [config.read(state.config, home=home, state=state.path, environ=environ) for state in chosen]
     roots = Roots(home=home, names=names, warnings=warnings)
     unwanted = None if workspaces else {path for each in configs for path in _workspace_paths(each)}
+    units = services.find(home)
     installations = [
         _Installation(
             state=state,
@@ -81,18 +100,21 @@ def discover(
             roots=roots,
             # States first: what stands inside one is no root of its own.
             root=roots.add(state.path, _state_wanted(state, each, unwanted, everything=everything, only=only_config)),
+            units=tuple(unit for unit in units if os.path.realpath(unit.state(home)) == state.real),
             left=left,
         )
         for state, each in zip(chosen, configs, strict=True)
     ]
-    described = [installation.take(workspaces=workspaces) for installation in installations]
-    if not only_config:
-        installations[0].take_beside()
+    placed = [installation.take(workspaces=workspaces) for installation in installations]
+    beside = installations[0].take_beside()
     return Discovery(
+        profiles=tuple(
+            installation.describe(each, scratch=scratch, beside=beside if installation is installations[0] else ())
+            for installation, each in zip(installations, placed, strict=True)
+        ),
         sources=roots.sources(),
-        profiles=tuple(described),
         warnings=tuple(dict.fromkeys(warnings)),
-        left=tuple(dict.fromkeys(left)),
+        left=tuple({each.path: each for each in reversed(left)}.values())[::-1],  # of several reasons, the first
     )
 
 
@@ -128,28 +150,72 @@ class _Installation:
     only_config: bool
     roots: Roots
     root: Root
+    units: tuple[Service, ...]
+    """The services that start its gateway."""
     left: list[Left]
 
-    def take(self, *, workspaces: bool) -> Profile:
-        """Take all that belongs to this profile, and describe it."""
+    def take(self, *, workspaces: bool) -> tuple[Workspace, ...]:
+        """Take all that belongs to this profile; where its workspaces are in the bundle."""
         self._warn()
         self._take_configs()
-        placed: tuple[Workspace, ...] = ()
-        if not self.only_config:
-            self._take_credentials()
-            self._take_agents()
-            if workspaces:
-                placed = self._take_workspaces()
-            self._take_links()
-            self._note_elsewhere()
-        return survey.profile(self.state, self.config, placed)
+        self._take_credentials()
+        self._take_agents()
+        placed = self._take_workspaces(wanted=workspaces)
+        self._take_links()
+        self._take_secret_files()
+        self._note_elsewhere()
+        return placed
 
-    def take_beside(self) -> None:
-        """The secrets that all profiles share; they go with the first."""
-        for path, word in _BESIDE:
+    def take_beside(self) -> tuple[str, ...]:
+        """The secrets that all profiles share; they go with the first. Their kinds."""
+        kinds = []
+        for path, word, kind in _BESIDE:
             full = os.path.join(self.roots.home, path)
-            if os.path.exists(full):
-                self.roots.take(full, self._wanted(word, Role.CREDENTIALS, rules.secret))
+            if os.path.exists(full) and self._take(full, self._wanted(word, Role.CREDENTIALS, rules.secret)):
+                kinds.append(kind)
+        for path, what in _OF_OTHERS:
+            full = os.path.join(self.roots.home, path)
+            if os.path.exists(full) and not self.roots.holds(full):
+                self.left.append(Left(path=full, detail=f"{what}; name it to pack it"))
+        return tuple(kinds)
+
+    def describe(self, workspaces: Sequence[Workspace], *, scratch: str | None, beside: Sequence[str]) -> Profile:
+        """What a reader may want to know of it; all that is needed and not taken is a warning."""
+        home = self.roots.home
+        around = Surroundings(
+            takes=lambda path: self.roots.place(states.expand(os.fsdecode(path), home)) is not None,
+            scratch=scratch,
+            everything=self.everything,
+            env_files=(os.path.join(self.state.path, b".env"), os.path.join(home, _GATEWAY_ENV)),
+            units=self.units,
+            beside=tuple(beside),
+        )
+        described, problems = survey.profile(self.state, self.config, workspaces, around)
+        self.roots.warnings += problems
+        if described.needs:
+            self.roots.warnings.append(
+                f"profile {display(described.name)} needs {', '.join(map(display, described.needs))}, "
+                f"which {'isn' if len(described.needs) == 1 else 'aren'}'t in the bundle"
+            )
+        return described
+
+    def _take(self, path: bytes, wanted: Wanted) -> tuple[str, bytes] | None:
+        """What belongs to this profile and stands elsewhere, unless only its configuration is asked for."""
+        if self.only_config:
+            self._decline(path, rules.ONLY_CONFIG)
+            return None
+        return self.roots.take(path, wanted)
+
+    def _take_named(self, path: bytes, wanted: Wanted, *, what: str) -> tuple[str, bytes] | None:
+        if self.only_config:
+            self._decline(path, rules.ONLY_CONFIG)
+            return None
+        return self.roots.take_named(path, wanted, what=what)
+
+    def _decline(self, path: bytes, why: str) -> None:
+        """Name what isn't taken, where no root lists it as left out."""
+        if os.path.exists(path) and not self.roots.holds(path):
+            self.left.append(Left(path=path, detail=why))
 
     def _wanted(self, suffix: str, role: Role, make_rules: Callable[..., Rules]) -> Wanted:
         profile = self.state.profile
@@ -165,7 +231,7 @@ class _Installation:
             where = display(self.config.remote_url) if self.config.remote_url else "another machine"
             warnings.append(
                 f"profile {profile} is a client of {where}: its sessions, credentials and channel logins are there, "
-                "not here; pack them there"
+                "not here; pack them there (what is here is packed all the same)"
             )
 
     def _take_configs(self) -> None:
@@ -179,7 +245,7 @@ class _Installation:
         if named is not None:
             path = states.expand(named, self.roots.home)
             wanted = self._wanted("credentials", Role.CREDENTIALS, rules.secret)
-            self.roots.take_named(path, wanted, what="OPENCLAW_OAUTH_DIR")
+            self._take_named(path, wanted, what="OPENCLAW_OAUTH_DIR")
 
     def _take_agents(self) -> None:
         """Agents' own directories, with their databases, where the configuration puts them elsewhere."""
@@ -191,15 +257,18 @@ class _Installation:
             prefix = b"agents/" + agent.id.encode() + b"/agent"
             make_rules = partial(rules.state, everything=self.everything, prefix=prefix)
             wanted = self._wanted(f"agent.{agent.id}", Role.EXTRA, make_rules)
-            self.roots.take_named(agent.directory, wanted, what=self._of("the directory", agent.id))
+            self._take_named(agent.directory, wanted, what=self._of("the directory", agent.id))
 
-    def _take_workspaces(self) -> tuple[Workspace, ...]:
+    def _take_workspaces(self, *, wanted: bool) -> tuple[Workspace, ...]:
         placed = []
         for agent in self.config.agents:
             if agent.workspace is None or not (agent.workspace_named or os.path.isdir(agent.workspace)):
                 continue
-            wanted = self._wanted(f"workspace.{agent.id}", Role.WORKSPACE, rules.workspace)
-            place = self.roots.take_named(agent.workspace, wanted, what=self._of("the workspace", agent.id))
+            if not wanted:
+                self._decline(agent.workspace, _NO_WORKSPACES)
+                continue
+            root = self._wanted(f"workspace.{agent.id}", Role.WORKSPACE, rules.workspace)
+            place = self._take_named(agent.workspace, root, what=self._of("the workspace", agent.id))
             if place is not None:
                 placed.append(Workspace(agent=agent.id, root=place[0], path=place[1]))
         return tuple(placed)
@@ -227,10 +296,21 @@ class _Installation:
                 else:
                     make_rules = partial(rules.state, everything=self.everything, prefix=inside)
                     wanted = self._wanted(suffix, Role.EXTRA, make_rules)
-                self.roots.take_named(link, wanted, what=f"the target of {shown}")
+                self._take_named(link, wanted, what=f"the target of {shown}")
+
+    def _take_secret_files(self) -> None:
+        """Secrets made for this gateway, which its configuration names: from the home, where only its user puts any."""
+        home = os.path.realpath(self.roots.home)
+        for key, path in self.config.elsewhere:
+            is_own = os.path.isfile(path) and files.inside(os.path.realpath(path), home) is not None
+            if key in config.SECRET_FILES and is_own:
+                suffix = f"secret.{root_name(os.path.basename(path))}"
+                self._take(path, self._wanted(suffix, Role.CREDENTIALS, rules.secret))
 
     def _note_elsewhere(self) -> None:
         """Name what the gateway needs and no root holds: it may be anything, so it isn't taken unasked."""
+        for unit in self.units:
+            self._decline(unit.path, "the service, which openclaw gateway install makes anew")
         for key, path in self.config.elsewhere:
             if os.path.exists(path) and self.roots.place(path) is None:
                 self.left.append(Left(path=path, detail=f"named by {key} of the configuration; name it to pack it"))

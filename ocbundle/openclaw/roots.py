@@ -92,6 +92,11 @@ class Roots:
             return None
         return self.take(path, wanted)
 
+    def holds(self, path: bytes) -> bool:
+        """Whether *path* stands in a root, which takes it or lists it as left out."""
+        real = os.path.realpath(path)
+        return any(files.inside(real, root.real) is not None for root in self._roots)
+
     def place(self, path: bytes) -> tuple[str, bytes] | None:
         """The innermost root that holds *path* and takes it, with the path in it."""
         real = os.path.realpath(path)

@@ -29,6 +29,7 @@ _Table = tuple[tuple[str, Verdict], ...]
 
 _SECRET_NAMES: Final[_Table] = (
     ("**/.env{,.*}", _SECRET),
+    ("**/*.env", _SECRET),
     ("**/{.envrc,.netrc,.npmrc,.pypirc,.pgpass,.git-credentials}", _SECRET),
     ("**/.git/config", _SECRET),  # a remote's URL may carry a token
     ("**/{.ssh,.aws,.gnupg}/**", _SECRET),

@@ -20,7 +20,10 @@ _UNITS: Final = b".config/systemd/user"
 _AGENTS: Final = b"Library/LaunchAgents"
 _UNIT: Final = re.compile(rb"(?:openclaw|clawdbot)-gateway(?:-.+)?\.service", re.DOTALL)
 _AGENT: Final = re.compile(rb"ai\.openclaw\.(?!node\.plist$).+\.plist", re.DOTALL)
-_VARIABLE: Final = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=", re.MULTILINE)
+_VARIABLE: Final = re.compile(
+    r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*+(?!\s*$|#|(?:\"\"|'')\s*$)", re.MULTILINE
+)
+"""One with a value: OpenClaw takes an empty one for unset."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +34,14 @@ class Service:
     path: bytes
     program: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
-    variables: frozenset[str]
-    """Names of all the variables that it sets, from files too."""
+    files: tuple[bytes, ...] = ()
+    """The environment files that it reads."""
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """Names of all the variables that it gives a value, from files too."""
+        own = (name for name, value in self.environment.items() if value.strip())
+        return frozenset(own).union(*map(variables, self.files))
 
     @property
     def profile(self) -> str | None:
@@ -64,7 +73,7 @@ def find(home: bytes) -> tuple[Service, ...]:
 
 
 def variables(path: bytes) -> frozenset[str]:
-    """Names of the variables that an environment file sets; none if it can't be read."""
+    """Names of the variables that an environment file gives a value; none if it can't be read."""
     return frozenset(_VARIABLE.findall(_text(path)))
 
 
@@ -82,17 +91,25 @@ def _units(directory: bytes, home: bytes) -> Iterator[Service]:
         path = os.path.join(directory, name)
         program: tuple[str, ...] = ()
         environment: dict[str, str] = {}
-        names: set[str] = set()
-        for line in _text(path).replace("\\\n", " ").splitlines():
+        named: list[bytes] = []
+        added = path + b".d"
+        parts = [path, *(os.path.join(added, part) for part in files.names(added) if part.endswith(b".conf"))]
+        for line in "\n".join(map(_text, parts)).replace("\\\n", " ").splitlines():
             key, _, value = line.strip().partition("=")
             if key == "ExecStart":
-                program = _words(value)
+                program = _words(value) or program  # an empty one only makes room for another
             elif key == "Environment":
                 environment |= dict(word.split("=", 1) for word in _words(value) if "=" in word)
             elif key == "EnvironmentFile":
                 file = value.strip().removeprefix("-").replace("%h", os.fsdecode(home)).replace("%%", "%")
-                names |= variables(os.fsencode(file))
-        yield _service(os.fsdecode(name), path, program, environment, names)
+                named.append(os.fsencode(file))
+        yield Service(
+            name=os.fsdecode(name),
+            path=path,
+            program=program,
+            environment=environment,
+            files=tuple(filter(None, named)),
+        )
 
 
 def _words(value: str) -> tuple[str, ...]:
@@ -113,20 +130,14 @@ def _agents(directory: bytes) -> Iterator[Service]:
             agent = plistlib.loads(files.read(path, _MAX_BYTES))
         except Exception:  # noqa: BLE001, S112 - plistlib raises whatever its parsers do
             continue
-        program = agent.get("ProgramArguments") if isinstance(agent, dict) else None
+        arguments = agent.get("ProgramArguments") if isinstance(agent, dict) else None
+        program = tuple(map(str, arguments if isinstance(arguments, list) else ()))
         environment = agent.get("EnvironmentVariables") if isinstance(agent, dict) else None
-        yield _service(
-            os.fsdecode(name).removesuffix(".plist"),
-            path,
-            tuple(map(str, program if isinstance(program, list) else ())),
-            {str(key): str(value) for key, value in (environment if isinstance(environment, dict) else {}).items()},
-            set(),
+        yield Service(
+            name=os.fsdecode(name).removesuffix(".plist"),
+            path=path,
+            program=program,
+            environment={str(k): str(v) for k, v in (environment if isinstance(environment, dict) else {}).items()},
+            # launchd reads no such files: OpenClaw's wrapper gets its own as an argument.
+            files=tuple(os.fsencode(word) for word in program if word.startswith("/") and word.endswith(".env")),
         )
-
-
-def _service(
-    name: str, path: bytes, program: tuple[str, ...], environment: Mapping[str, str], names: set[str]
-) -> Service:
-    return Service(
-        name=name, path=path, program=program, environment=environment, variables=frozenset({*environment, *names})
-    )

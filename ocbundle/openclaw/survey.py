@@ -1,25 +1,37 @@
 """What a reader may want to know of an installation before restoring it: the profile in a bundle's manifest.
 
-By names of files and keys of the configuration, and by the headers of databases. Never a secret's value; nothing is
-written, and no database is opened.
+By names of files and keys of the configuration, by the headers of databases, and by what private copies of them hold.
+Never a secret's value. Which secrets are inside is never told as fewer than there are: where that can't be told, each
+kind that may be there counts.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from ocbundle.model import Profile, Workspace
-from ocbundle.openclaw import files
-from ocbundle.openclaw.config import Config, find
+from ocbundle.openclaw import config as configuration
+from ocbundle.openclaw import files, holdings, needs
+from ocbundle.openclaw.config import Config
+from ocbundle.openclaw.holdings import Holdings
+from ocbundle.openclaw.needs import References
+from ocbundle.openclaw.services import Service
 from ocbundle.openclaw.states import StateDirectory
+from ocbundle.paths import display
 
 _STATE_DATABASE: Final = "state/openclaw.sqlite"
 _AGENT_DATABASE: Final = b"openclaw-agent.sqlite"
+_AUTH_FILE: Final = b"auth-profiles.json"
+_MAX_AUTH_BYTES: Final = 4 << 20
 
-_SECRET_FILES: Final = (
+_SECRET_PLACES: Final = (
     (".env", "env file"),
+    ("gateway.systemd.env", "env file"),
     ("secrets.json", "secret store"),
     ("secrets", "secret store"),
     ("gateway.token", "gateway token"),
@@ -30,31 +42,56 @@ _SECRET_FILES: Final = (
     ("browser", "browser profile"),
     ("matrix", "channel logins"),
 )
-_SECRET_KEYS: Final = (
-    (("gateway", "auth", "token"), "gateway token"),
-    (("gateway", "auth", "password"), "gateway password"),
-    (("gateway", "remote", "token"), "gateway token"),
-    (("gateway", "remote", "password"), "gateway password"),
-    (("models", "providers", "*", "apiKey"), "provider keys"),
-    (("env", "*"), "provider keys"),
-    (("auth", "profiles", "*"), "auth profiles"),
-    (("hooks", "token"), "hook token"),
-    (("channels", "*", "token"), "channel tokens"),
-    (("channels", "*", "botToken"), "channel tokens"),
-    (("channels", "*", "appToken"), "channel tokens"),
-    (("channels", "*", "accounts", "*", "token"), "channel tokens"),
-    (("channels", "*", "accounts", "*", "botToken"), "channel tokens"),
+"""Files, and directories with something in them."""
+_SECRET_KEY: Final = re.compile(
+    r"(?:.*[a-z0-9_-])?(?:api_?key|private_?key|access_?key|signing_?key|token|secret|password|passphrase|authorization)",
+    re.IGNORECASE | re.DOTALL,
 )
-_IN_STATE_DATABASE: Final = ("auth profiles", "device identity", "paired devices", "secret store")
-"""What the state database of the SQLite era holds."""
+"""Keys of the configuration whose strings are secrets."""
+_SECRET_SECTIONS: Final = {"channels": "channel tokens", "hooks": "hook token", "gateway": "gateway token"}
+"""Their kinds, by section; ``provider keys`` elsewhere."""
 
 
-def profile(state: StateDirectory, config: Config, workspaces: Sequence[Workspace]) -> Profile:
-    """Describe *state*; its root has the profile's name."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a survey has to know beside the installation itself."""
+
+    takes: Callable[[bytes], bool]
+    """Whether an absolute path goes into the bundle."""
+    scratch: str | None
+    """A private directory for copies of databases; without one none is looked into."""
+    everything: bool
+    """Whether installed plugins go into the bundle too."""
+    env_files: tuple[bytes, ...]
+    """Files with variables that OpenClaw reads by itself."""
+    units: tuple[Service, ...]
+    """The services that start this installation's gateway."""
+    beside: tuple[str, ...] = ()
+    """Kinds of secret in files that it shares with others."""
+
+
+def profile(
+    state: StateDirectory, config: Config, workspaces: Sequence[Workspace], around: Surroundings
+) -> tuple[Profile, tuple[str, ...]]:
+    """Describe *state*, whose root has the profile's name; and say what couldn't be looked into."""
     directories = _agent_directories(state.path, config)
     schemas = dict(_schemas(state.path, directories))
-    era = _era(state, config, schemas)
-    return Profile(
+    stored = _read(os.path.join(state.path, _STATE_DATABASE.encode()), around, holdings.STATE_LIMIT)
+    held = [stored]
+    for directory in directories.values():
+        held.append(_read(os.path.join(directory, _AGENT_DATABASE), around, holdings.AGENT_LIMIT))
+        held.append(_read_auth_file(os.path.join(directory, _AUTH_FILE), around))
+    referred = References()
+    for each in held:
+        referred |= each.references
+    kinds = {kind for each in held for kind in each.secrets} | {*_secrets(state.path, config, around)}
+    warnings = []
+    if stored.problem is not None:
+        warnings.append(
+            f"the state database of profile {display(state.profile)} couldn't be looked into ({stored.problem}): "
+            "which plugins to install again isn't known"
+        )
+    described = Profile(
         name=state.profile,
         state=state.profile,
         config=config.path,
@@ -62,13 +99,47 @@ def profile(state: StateDirectory, config: Config, workspaces: Sequence[Workspac
         mode=config.mode,
         port=config.port,
         version=config.version,
-        era=era,
+        era=_era(state, config, schemas),
         schemas=schemas,
         agents=tuple(sorted(directories)),
         channels=tuple(sorted({*config.channels, *_logged_in(state.path)})),
-        plugins=tuple(sorted({*config.plugins, *_texts(files.directories(state.path + b"/extensions"))})),
-        secrets=tuple(sorted(set(_secrets(state.path, config, directories, era)))),
+        plugins=() if around.everything else tuple(sorted(_plugins(state.path, config, stored))),
+        secrets=tuple(sorted(kinds)),
+        needs=needs.find(config, referred, env_files=around.env_files, units=around.units, is_packed=around.takes),
     )
+    return described, tuple(warnings)
+
+
+def _read(path: bytes, around: Surroundings, limit: int) -> Holdings:
+    at_most = holdings.OF_AN_AGENT if path.endswith(_AGENT_DATABASE) else holdings.OF_A_STATE
+    if not around.takes(path):
+        return Holdings()
+    return holdings.read(path, around.scratch, limit=limit, at_most=at_most)
+
+
+def _read_auth_file(path: bytes, around: Surroundings) -> Holdings:
+    """The logins of an agent before the SQLite era."""
+    if not os.path.exists(path) or not around.takes(path):
+        return Holdings()
+    try:
+        tree = json.loads(files.read(path, _MAX_AUTH_BYTES))
+    except (OSError, ValueError, RecursionError):
+        tree = None
+    return Holdings(secrets=frozenset({holdings.AUTH}), references=needs.references(tree))
+
+
+def _plugins(state: bytes, config: Config, stored: Holdings) -> set[str]:
+    """Plugins whose files, or parts of them, are left behind: what is recorded as installed, and what has modules."""
+    recorded = stored.plugins
+    if recorded is None:
+        # Earlier releases kept their records in the configuration.
+        (*_, found) = ({}, *configuration.find(config.tree, ("plugins", "installs")))
+        recorded = holdings.installed(found)
+    extensions = os.path.join(state, b"extensions")
+    built = [
+        name for name in files.directories(extensions) if files.names(os.path.join(extensions, name, b"node_modules"))
+    ]
+    return {spec for spec in recorded.values() if spec is not None} | ({*_texts(built)} - recorded.keys())
 
 
 def _agent_directories(state: bytes, config: Config) -> dict[str, bytes]:
@@ -106,19 +177,40 @@ def _logged_in(state: bytes) -> tuple[str, ...]:
     return _texts(files.directories(state + b"/credentials"))
 
 
-def _secrets(state: bytes, config: Config, directories: Mapping[str, bytes], era: str | None) -> Iterator[str]:
-    for name, kind in _SECRET_FILES:
-        if os.path.exists(os.path.join(state, name.encode())):
+def _secrets(state: bytes, config: Config, around: Surroundings) -> Iterator[str]:
+    """Kinds of secret in files and in the configuration."""
+    for name, kind in _SECRET_PLACES:
+        path = os.path.join(state, name.encode())
+        if (os.path.isfile(path) or files.names(path)) and around.takes(path):
             yield kind
-    for pattern, kind in _SECRET_KEYS:
-        if any(value not in (None, "") for value in find(config.tree, pattern)):
-            yield kind
-    if _logged_in(state):
+    for key, path in config.elsewhere:
+        if key in configuration.SECRET_FILES and os.path.exists(path) and around.takes(path):
+            yield "secret store" if key.startswith("secrets.") else "channel tokens"
+    if _logged_in(state) and around.takes(os.path.join(state, b"credentials")):
         yield "channel logins"
-    if any(os.path.exists(os.path.join(path, b"auth-profiles.json")) for path in directories.values()):
-        yield "auth profiles"
-    if era == "C" and os.path.exists(os.path.join(state, _STATE_DATABASE.encode())):
-        yield from _IN_STATE_DATABASE
+    yield from _configured(config)
+    yield from around.beside
+
+
+def _configured(config: Config) -> Iterator[str]:
+    """Kinds of secret that the configuration itself holds, and doesn't only refer to."""
+    if needs.defined(config.tree):
+        yield "provider keys"
+    for section, value in config.tree.items():
+        for key, text in _at_secret_keys({section: value}):
+            if text.strip() and not needs.references(text).variables:
+                is_password = section == "gateway" and key.lower().endswith("password")
+                yield "gateway password" if is_password else _SECRET_SECTIONS.get(section, "provider keys")
+
+
+def _at_secret_keys(tree: object) -> Iterator[tuple[str, str]]:
+    todo = [tree]
+    while todo:
+        value = todo.pop()
+        for key, item in configuration.table(value).items():
+            if isinstance(item, str) and _SECRET_KEY.fullmatch(key):
+                yield key, item
+        todo += value if isinstance(value, list) else configuration.table(value).values()
 
 
 def _texts(names: Sequence[bytes]) -> tuple[str, ...]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from typing import Final
 
-from ocbundle.openclaw import config, files, services
+from ocbundle.openclaw import config, files, needs, services
 from ocbundle.openclaw.checks.access import agent_directories
 from ocbundle.openclaw.findings import AGENT_DATABASE, STATE_DATABASE, Finding, Severity, Subject, shell, substitute
 from ocbundle.openclaw.installed import ordered
@@ -16,7 +15,6 @@ from ocbundle.paths import display
 
 _SPARE: Final = (b"openclaw.json.last-good", b"openclaw.json.bak")
 _MAX_INDEX_BYTES: Final = 64 << 20
-_VARIABLE: Final = re.compile(r"\$?\$\{([A-Z_][A-Z0-9_]*)\}")
 _SQLITE_ERA: Final = (2026, 7, 2)
 _HYBRID_ERA: Final = (2026, 6)
 _TOKENS: Final = {
@@ -158,7 +156,7 @@ def _is_same(one: bytes, other: bytes) -> bool:
 def secrets(subject: Subject) -> Iterator[Finding]:
     """Secrets that the configuration counts on, and that are nowhere."""
     known = _variables(subject)
-    for name in sorted(_referred(subject.config.tree) - known):
+    for name in sorted(needs.references(subject.config.tree).variables - known):
         yield Finding(
             what=f"the configuration of profile {subject.shown} counts on the variable {name}, which is set nowhere",
             why="the .env file wasn't copied, or the variable was set for the old machine's service",
@@ -194,14 +192,6 @@ def _can_log_in(subject: Subject, channel: str, settings: config.Tree, known: se
     return variable in known or any(value not in (None, "") for values in held for value in values)
 
 
-def _referred(tree: object) -> set[str]:
-    """Names of the variables that strings of a configuration refer to."""
-    if isinstance(tree, str):
-        return {match[1] for match in _VARIABLE.finditer(tree) if not match[0].startswith("$$")}
-    below = tree if isinstance(tree, list) else config.table(tree).values()
-    return set().union(*map(_referred, below))
-
-
 def _variables(subject: Subject) -> set[str]:
     """Names of the variables that a gateway of this state would see."""
     known = set(subject.environ) | services.variables(subject.path(b".env"))
@@ -209,8 +199,7 @@ def _variables(subject: Subject) -> set[str]:
     for service in subject.services:
         if _is_same(service.state(subject.home), subject.state.path):
             known |= service.variables
-    own = config.table(subject.config.tree.get("env"))
-    return known | set(own) | set(config.table(own.get("vars")))
+    return known | needs.defined(subject.config.tree)
 
 
 def plugins(subject: Subject) -> Iterator[Finding]:
