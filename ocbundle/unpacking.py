@@ -21,6 +21,7 @@ from ocbundle.paths import display
 from ocbundle.places import Owner
 
 if TYPE_CHECKING:
+    from ocbundle.openclaw.logins import Kept
     from ocbundle.openclaw.moves import Moves
     from ocbundle.openclaw.placement import Placement
     from ocbundle.openclaw.relocation import Relocated
@@ -41,6 +42,7 @@ def unpack(
     maps: Mapping[Path, Path] | None = None,
     renames: Mapping[str, str] | None = None,
     replace: bool = False,
+    keep_logins: bool = False,
     relocated: bool = True,
     environ: Mapping[str, str] | None = None,
     dry_run: bool = False,
@@ -65,6 +67,7 @@ def unpack(
         maps: New by old prefix of absolute paths, for what goes elsewhere.
         renames: New by old name of profiles.
         replace: Let what is there already be replaced; it is kept beside its successor.
+        keep_logins: Of what is replaced, take over the channel logins that are newer than the bundle's.
         relocated: Rewrite the paths that change, inside of configurations and databases too.
         environ: The environment in which a running gateway and the installed OpenClaw are looked for.
         dry_run: Make every check, and write nothing.
@@ -90,6 +93,8 @@ def unpack(
         raise InvalidRequest(
             "a plain tree is laid out as it was packed: home, maps, new names and replacing have no meaning there"
         )
+    if keep_logins and not replace:
+        raise InvalidRequest("there are logins to keep only where something is replaced", hint="add --replace")
     spool = next(place for place in _ancestors(destination or new_home) if os.path.isdir(place))
     with Bundle.open(
         source,
@@ -110,7 +115,7 @@ def unpack(
             bundle.check(progress)
         if destination is not None:
             return job.lay_out(destination, _chosen(bundle, profiles, wanted))
-        from ocbundle.openclaw import placement  # noqa: PLC0415 - a plain tree does without OpenClaw
+        from ocbundle.openclaw import logins, placement  # noqa: PLC0415 - a plain tree does without OpenClaw
         from ocbundle.openclaw.moves import Moves  # noqa: PLC0415
 
         where = placement.place(
@@ -122,7 +127,8 @@ def unpack(
         )
         mapped = tuple((os.fsencode(old), os.fsencode(new)) for old, new in (maps or {}).items())
         moves = Moves.plan(bundle.manifest, where.destinations, home=new_home, mapped=mapped) if relocated else None
-        return job.put_in_place(where, new_home, moves, replace=replace)
+        kept = logins.choose(bundle.manifest, bundle.entries, where.destinations, keep=keep_logins)
+        return job.put_in_place(where, new_home, moves, replace=replace, kept=kept)
 
 
 def recover(home: Path | None = None, *, undo: bool = False) -> RecoverReport:
@@ -178,7 +184,9 @@ class _Job:
         report = self._report(done.entries, done.size, done.warnings, done.roots)
         return dataclasses.replace(report, path=os.fsdecode(destination))
 
-    def put_in_place(self, where: Placement, home: bytes, moves: Moves | None, *, replace: bool) -> UnpackReport:
+    def put_in_place(
+        self, where: Placement, home: bytes, moves: Moves | None, *, replace: bool, kept: Kept
+    ) -> UnpackReport:
         """Everything where it belongs."""
         from ocbundle import placing  # noqa: PLC0415 - a plain tree does without all of these
         from ocbundle.layout import Destination  # noqa: PLC0415
@@ -194,10 +202,11 @@ class _Job:
 
         def amend(trees: Mapping[str, bytes]) -> None:
             amended[:] = [relocate(trees, manifest, moves)] if moves is not None else []
+            kept.copy(trees)
 
         done = placing.place(
             [Destination(root=root, path=path) for root, path in where.destinations.items()],
-            reader.entries if moves is None else lambda: _relinked(reader.entries(), moves),
+            lambda: kept.without(reader.entries() if moves is None else _relinked(reader.entries(), moves)),
             reader.content,
             resolve=lambda link: files[link.root, link.target or b""],
             owner=self.owner,
@@ -211,9 +220,8 @@ class _Job:
             now=self.now,
         )
         rewritten = amended[0] if amended else Relocated()
-        report = self._report(
-            done.entries, done.size, (*rewritten.warnings, *done.warnings), [root.path for root in done.roots]
-        )
+        warnings = (*rewritten.warnings, *done.warnings, *kept.warnings)
+        report = self._report(done.entries, done.size, warnings, [root.path for root in done.roots])
         return dataclasses.replace(
             report,
             set_aside=tuple(
@@ -222,7 +230,7 @@ class _Job:
                 if root.set_aside is not None
             ),
             changes=rewritten.changes,
-            notes=rewritten.notes,
+            notes=(*rewritten.notes, *kept.notes),
             next_steps=advice.next_steps(manifest, where, found, now=self.now),
         )
 

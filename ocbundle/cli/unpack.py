@@ -39,6 +39,7 @@ Nothing that is there is replaced without --replace, and then it is kept.
 @click.option("--profile", "profiles", metavar="NAME[=NEW]", multiple=True, callback=options.filled,
               help="Take only this profile, perhaps under a new name.")  # fmt: skip
 @click.option("--replace", is_flag=True, help="Replace what is there; it is kept beside.")
+@click.option("--keep-logins", is_flag=True, help="Keep the newer channel logins of what is replaced.")
 @click.option("--no-relocate", is_flag=True, help="Leave old paths inside of files as they are.")
 @click.option("--resume", is_flag=True, help="Finish an unpack that was killed.")
 @click.option("--undo", is_flag=True, help="Take back an unpack that was killed.")
@@ -59,6 +60,7 @@ def unpack(
     owner: str,
     profiles: tuple[str, ...],
     replace: bool,
+    keep_logins: bool,
     no_relocate: bool,
     resume: bool,
     undo: bool,
@@ -91,6 +93,7 @@ def unpack(
             maps=dict(_pairs(maps)),
             renames={old: new for old, new in chosen.items() if old != new},
             replace=replace,
+            keep_logins=keep_logins,
             relocated=not no_relocate,
             environ=console.environ,
             dry_run=dry_run,
