@@ -30,6 +30,17 @@ _MAX_DAMAGE: Final = 100
 _SIDE_FILES: Final = (b"-wal", b"-shm", b"-journal")
 
 
+_REFUSALS: Final = {
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_READONLY,
+}
+_LONGEST_PATH: Final = 500
+"""SQLite takes 512 bytes, the names of its side files included."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What was done in one database. *rewritten* and *cleared* count rows, by ``table.column`` and by table."""
@@ -59,6 +70,12 @@ def rewrite(place: Place, moves: Moves, workspaces: Collection[bytes]) -> Outcom
         except sqlite3.Error as error:
             if _code(error) == sqlite3.SQLITE_FULL:
                 raise NoSpace("no room to rewrite paths in a staged database", path=place.shown) from error
+            if _is_refusal(error, place):
+                raise TargetFailure(
+                    f"can't rewrite paths in a staged database: {error}",
+                    path=place.shown,
+                    hint="nothing has been put in place",
+                ) from error
             return Outcome(warnings=(f"{place.shown} can't be changed ({error}): its paths are those of before",))
     if any(os.path.lexists(place.staged + side) for side in _SIDE_FILES):
         raise TargetFailure("a staged database wasn't closed cleanly", path=place.shown)
@@ -367,6 +384,14 @@ def _is_text(path: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _is_refusal(error: sqlite3.Error, place: Place) -> bool:
+    """Whether the system is in the way, and not the database."""
+    code = _code(error)
+    # A path that is too long for SQLite can't be opened either, and never will be.
+    can_be_opened = len(place.staged) <= _LONGEST_PATH
+    return code in _REFUSALS or (code == sqlite3.SQLITE_CANTOPEN and can_be_opened)
 
 
 def _code(error: sqlite3.Error) -> int:
