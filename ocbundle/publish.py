@@ -227,18 +227,40 @@ def private_directory(parent: str | bytes) -> Iterator[bytes]:
         TargetFailure: *parent* can't be written to, or the directory can't be removed.
     """
     path = os.path.join(os.fsencode(parent), b".ocbundle.%s.scratch" % secrets.token_hex(8).encode())
+    fd = -1
     try:
         os.mkdir(path, 0o700)
         os.chmod(path, 0o700)
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as error:
-        raise failure(error, path, "create a private directory") from error
+        found = failure(error, path, "create a private directory")
+        _remove_private(fd, path, found)
+        raise found from error
     try:
         lock(fd)
         yield path
-    finally:
-        os.close(fd)
-        shutil.rmtree(path)
+    except BaseException as error:
+        _remove_private(fd, path, error)
+        raise
+    _remove_private(fd, path, None)
+
+
+def _remove_private(fd: int, path: bytes, error: BaseException | None) -> None:
+    """Remove a private directory; if that fails, say so in *error*, or raise another."""
+    try:
+        try:
+            if fd >= 0:
+                os.close(fd)
+        finally:
+            shutil.rmtree(path)
+    except OSError as problem:
+        if not os.path.lexists(path):
+            return
+        if error is None:
+            found = failure(problem, path, "remove a private directory")
+            name_leftover(found, path)
+            raise found from problem
+        name_leftover(error, path)
 
 
 def _is_wanted(match: re.Match[bytes], base: bytes | None) -> bool:

@@ -436,6 +436,37 @@ def test_a_leftover_is_named_in_the_hint_of_an_error() -> None:
     assert interrupt.__notes__ == ["remove /x/.a.partial, which this run had to leave behind"]
 
 
+def test_a_private_directory_that_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "rmtree", _broken)
+    with (
+        pytest.raises(TargetFailure, match="can't remove a private directory") as caught,
+        publish.private_directory(str(tmp_path)) as private,
+    ):
+        pass
+    assert os.fsdecode(private) in str(caught.value.hint)
+
+
+def test_a_private_directory_that_cannot_be_removed_is_named_in_the_error_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "rmtree", _broken)
+    with pytest.raises(NoSpace) as caught, publish.private_directory(str(tmp_path)) as private:
+        raise NoSpace("full")
+    assert os.fsdecode(private) in str(caught.value.hint)
+
+
+def test_a_private_directory_that_cannot_be_opened_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "chmod", _broken)
+    with pytest.raises(TargetFailure), publish.private_directory(str(tmp_path)):
+        pytest.fail("it was given")
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == []
+
+
+def _broken(*_: object, **__: object) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
 def test_a_quota_is_no_space_either() -> None:
     error = publish.failure(OSError(errno.EDQUOT, "Disk quota exceeded"), os.fsencode(tempfile.gettempdir()), "write")
     assert isinstance(error, NoSpace)
