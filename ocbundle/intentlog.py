@@ -57,6 +57,8 @@ class Log:
         self._made: list[bytes] = []
         self.is_settled = True
         """Whether everything is new, or everything as it was."""
+        self.warnings: tuple[str, ...] = ()
+        """What runs left that were killed before their log was in force: each a line."""
 
     def __enter__(self) -> Self:
         """Create the directory.
@@ -68,6 +70,8 @@ class Log:
             with Guard(self.directory, "create the directory of the log"):
                 self._make()
             check_finished(self.directory)
+            left = publish.leftovers(self.directory)
+            self.warnings = tuple(f"left behind by a run that was killed: {display(path)}" for path in left)
         except BaseException:
             self._remove_made()
             raise

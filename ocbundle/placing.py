@@ -130,7 +130,7 @@ def place(
                 finally:
                     if not log.is_settled:
                         staging.keep()
-            warnings = (*staging.warnings(), *plan.warnings, *kept)
+            warnings = (*log.warnings, *staging.warnings(), *plan.warnings, *kept)
             return Placed(roots=intent.roots, entries=staging.entries, size=staging.size, warnings=warnings)
 
 

@@ -5,20 +5,22 @@ It never prints, prompts or reads the environment. Clock and user are read here,
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pwd
+import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocbundle import limits, restore
-from ocbundle.bundle import Bundle, IdentityLike, Readable
+from ocbundle.bundle import Bundle, BundleInfo, IdentityLike, Readable
 from ocbundle.errors import EntryMissing, InvalidRequest
 from ocbundle.model import Entry, Kind, ProgressCallback, RecoverReport, Role, SetAside, UnpackReport
 from ocbundle.paths import display
-from ocbundle.places import Owner
+from ocbundle.places import Guard, Owner
 
 if TYPE_CHECKING:
     from ocbundle.openclaw.logins import Kept
@@ -110,6 +112,7 @@ def unpack(
             dry_run=dry_run,
             progress=progress,
             now=int(clock()),
+            info=bundle.info,
         )
         if dry_run:
             bundle.check(progress)
@@ -165,6 +168,8 @@ class _Job:
     dry_run: bool
     progress: ProgressCallback | None
     now: int
+    info: BundleInfo
+    """Read before anything is put in place: by then, nothing of the bundle is needed that could fail."""
 
     def lay_out(self, destination: bytes, chosen: Callable[[Entry], bool] | None) -> UnpackReport:
         """A plain tree."""
@@ -250,11 +255,10 @@ class _Job:
         )
 
     def _report(self, entries: int, size: int, warnings: Iterable[str], roots: Iterable[bytes]) -> UnpackReport:
-        info = self.bundle.info
         return UnpackReport(
             path=None,
-            digest=info.digest,
-            bundle_id=info.bundle_id,
+            digest=self.info.digest,
+            bundle_id=self.info.bundle_id,
             created=self.bundle.manifest.created,
             roots=tuple(os.fsdecode(root) for root in roots),
             entries=entries,
@@ -298,9 +302,12 @@ def _owner(name: str, home: bytes | None) -> Owner:
         return Owner.user(name)
     if home is not None and os.geteuid() == 0:
         # Root prepares a machine for the user who will run the gateway: whoever the home belongs to.
-        status = os.stat(next(place for place in _ancestors(home) if os.path.isdir(place)))
-        if status.st_uid != 0:
-            return Owner(uid=status.st_uid, gid=status.st_gid)
+        for place in _ancestors(home):
+            # Only what isn't there is passed over: another error must not make the files root's.
+            with Guard(place, "look at the home directory"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                status = os.stat(place)
+                if stat.S_ISDIR(status.st_mode):
+                    return Owner(uid=status.st_uid, gid=status.st_gid) if status.st_uid != 0 else Owner.self()
     return Owner.self()
 
 
