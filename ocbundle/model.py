@@ -299,6 +299,10 @@ class PackReport:
     recipients: tuple[str, ...]
     """Kinds of the recipients, such as ``X25519`` or ``passphrase``."""
     dry_run: bool = False
+    root_totals: Mapping[str, Totals] = field(default_factory=dict)
+    """What each root holds, by name."""
+    skipped_sizes: Mapping[Skipped, int] = field(default_factory=dict)
+    """Logical bytes of what would be left out, as far as only a dry run measures them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from ocbundle import limits, publish, scan, sealing, selection
+from ocbundle import limits, publish, scan, sealing, selection, weighing
 from ocbundle._version import __version__
 from ocbundle.errors import InvalidRequest, NoSpace
 from ocbundle.model import Host, Manifest, PackReport, Profile, ProgressCallback, Root, Source, Totals
@@ -236,6 +236,8 @@ class _Job:
             warnings=(*notes, *result.warnings),
             recipients=(*kinds, *(["passphrase"] if self.passphrase is not None else [])),
             dry_run=dry_run,
+            root_totals=result.roots,
+            skipped_sizes=weighing.weigh(self.sources, result.skipped) if dry_run else {},
         )
 
 

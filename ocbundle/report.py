@@ -19,10 +19,13 @@ from ocbundle.model import (
     Level,
     Manifest,
     PackReport,
+    Profile,
     Progress,
+    Reason,
     RecoverReport,
     Root,
     Skipped,
+    Totals,
     UnpackReport,
     VerifyReport,
 )
@@ -131,19 +134,54 @@ def pack_lines(report: PackReport, *, each: bool = False) -> list[str]:
     held = f"{counted(report.totals.entries, 'entry', 'entries')}, {size(report.totals.size)}"
     where = f" into {paths.display(report.path)}" if report.path else ""
     lines = [f"would pack {held}{where}" if report.dry_run else f"packed {held}{where} ({size(report.size)})"]
-    lines += root_lines(report.roots)
+    lines += root_lines(report.roots, report.root_totals if report.dry_run else None)
+    if report.dry_run:
+        lines += _secret_lines(report.profiles)
     if report.recipients:
         lines.append(f"sealed to: {', '.join(map(paths.display, report.recipients))}")
     left_out = {reason: number for reason, number in report.skipped_counts.items() if number}
     if left_out:
         lines.append(f"left out: {counts(left_out)}" + ("" if each else " (-v names each)"))
-        if each:
+        if report.dry_run:
+            lines += _left_lines(report, each=each)
+        elif each:
             lines += [f"  {skipped_line(row)}" for row in report.skipped]
             untold = sum(left_out.values()) - len(report.skipped)
             lines += [f"  and {untold:,} more, listed in the bundle"] if untold > 0 else []
     if report.digest:
         lines.append(f"digest: {report.digest}")
     return lines
+
+
+def _secret_lines(profiles: Iterable[Profile]) -> list[str]:
+    return [
+        f"secrets in profile {paths.display(profile.name)}: {', '.join(map(paths.display, profile.secrets))}"
+        for profile in profiles
+        if profile.secrets
+    ]
+
+
+def _left_lines(report: PackReport, *, each: bool) -> list[str]:
+    """What a dry run would leave out, the largest first; but not what the bundle has in another place."""
+    groups: dict[object, list[Skipped]] = {}
+    for row in report.skipped:
+        if row.reason not in {Reason.NESTED, Reason.DATABASE_PART}:
+            groups.setdefault(row if each else (row.reason, row.detail), []).append(row)
+    told = [(sum(report.skipped_sizes.get(row, 0) for row in rows), rows) for rows in groups.values()]
+    told.sort(key=lambda group: -group[0])
+    return [f"  {_known(rows, report.skipped_sizes):>10}  {_group_line(rows)}" for _, rows in told]
+
+
+def _known(rows: list[Skipped], sizes: Mapping[Skipped, int]) -> str:
+    known = [sizes[row] for row in rows if row in sizes]
+    return size(sum(known)) if known else ""
+
+
+def _group_line(rows: list[Skipped]) -> str:
+    first = rows[0]
+    if len(rows) == 1:
+        return skipped_line(first)
+    return f"{counted(len(rows), 'path')}: {first.reason}" + (f" ({first.detail})" if first.detail else "")
 
 
 def pack_fields(report: PackReport) -> Fields:
@@ -156,10 +194,13 @@ def pack_fields(report: PackReport) -> Fields:
         "size": report.size,
         "entries": report.totals.entries,
         "bytes": report.totals.size,
-        "roots": [root_fields(root) for root in report.roots],
+        "roots": [root_fields(root) | _totals_fields(report.root_totals.get(root.name)) for root in report.roots],
         "profiles": [profile.name for profile in report.profiles],
+        "secrets": {profile.name: list(profile.secrets) for profile in report.profiles},
+        "needs": {profile.name: list(profile.needs) for profile in report.profiles},
         "recipients": list(report.recipients),
         "left_out": dict(report.skipped_counts),
+        "left_out_bytes": sum(report.skipped_sizes.values()) if report.dry_run else None,
         "changed": list(report.changed),
         "losses": report.losses,
         "dry_run": report.dry_run,
@@ -328,11 +369,22 @@ def recover_fields(report: RecoverReport) -> Fields:
 # --- What several of them say --------------------------------------------------------------------------------------
 
 
-def root_lines(roots: Iterable[Root]) -> list[str]:
-    """One line a root: its name, what it is, where it was taken from."""
-    rows = [(paths.display(root.name), str(root.role), paths.display(root.source)) for root in roots]
-    width = max((len(name) for name, _, _ in rows), default=0)
-    return [f"  {name:<{width}}  {role:<11}  {source}" for name, role, source in rows]
+def root_lines(roots: Iterable[Root], totals: Mapping[str, Totals] | None = None) -> list[str]:
+    """One line a root: its name, what it is, where it was taken from; with *totals*, what it holds."""
+    rows = [(paths.display(root.name), str(root.role), paths.display(root.source), root.name) for root in roots]
+    width = max((len(name) for name, *_ in rows), default=0)
+    return [
+        f"  {name:<{width}}  {role:<11}  {source}" + _holding((totals or {}).get(key))
+        for name, role, source, key in rows
+    ]
+
+
+def _holding(totals: Totals | None) -> str:
+    return "" if totals is None else f"  ({counted(totals.entries, 'entry', 'entries')}, {size(totals.size)})"
+
+
+def _totals_fields(totals: Totals | None) -> Fields:
+    return {} if totals is None else {"entries": totals.entries, "bytes": totals.size, "left_out": totals.skipped}
 
 
 def root_fields(root: Root) -> Fields:

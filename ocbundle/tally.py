@@ -10,11 +10,11 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from ocbundle import databases, paths
-from ocbundle.model import REPORT_ROWS, Entry, Kind, Progress, ProgressCallback, Reason, Skipped
+from ocbundle.model import REPORT_ROWS, Entry, Kind, Progress, ProgressCallback, Reason, Skipped, Totals
 
 MAX_WARNINGS: Final = 1000
 TURNED: Final = "it turned into something else"
@@ -66,6 +66,8 @@ class ScanResult:
     losses: int
     """How much is missing or torn."""
     warnings: tuple[str, ...]
+    roots: Mapping[str, Totals] = field(default_factory=dict)
+    """The same of each source, by name."""
 
 
 class Tally:
@@ -78,6 +80,7 @@ class Tally:
     ) -> None:
         self.root = ""
         """Name of the root being walked."""
+        self.roots: dict[str, Totals] = {}
         self.entries = self.size = self.losses = 0
         self.largest_database = 0
         self.access_lists = 0
@@ -112,6 +115,7 @@ class Tally:
             grew=tuple(self._grew),
             losses=self.losses,
             warnings=tuple(warnings),
+            roots=dict(self.roots),
         )
 
     def add(
@@ -139,6 +143,15 @@ class Tally:
             )
         )
         self.count(0)
+
+    def close_root(self) -> None:
+        """Note what the root that was walked last holds."""
+        others = self.roots.values()
+        self.roots[self.root] = Totals(
+            entries=self.entries - sum(each.entries for each in others),
+            skipped=self._counts.total() - sum(each.skipped for each in others),
+            size=self.size - sum(each.size for each in others),
+        )
 
     def count(self, size: int) -> None:
         """Count an entry of *size* bytes."""

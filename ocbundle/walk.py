@@ -95,6 +95,7 @@ class Walk(Tally):
         """Walk every source, in the order given."""
         for tree in self.trees:
             self._walk(tree)
+            self.close_root()
         return self.result()
 
     # --- what is there ----------------------------------------------------------------------------------------------
