@@ -54,6 +54,8 @@ _PATIENCE_S: Final = 5.0
 _TRIES: Final = 3
 _SETTLE_NS: Final = 20_000_000
 """Two writes within a tick of the kernel's clock (at most 10 ms) can't be told apart by their times."""
+_JOURNAL_MAGIC: Final = bytes.fromhex("d9d505f920a163d7")
+"""Begins a rollback journal; one that also ends with it names a super-journal (pager.c, readSuperJournal)."""
 _OPEN: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -307,6 +309,7 @@ def _recover(target: str) -> None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(part)
         return
+    _forget_super_journal(parts[1])
     try:
         with contextlib.closing(_connect(os.fsencode(target), "mode=rw")) as connection:
             # A transaction recovers, and closing the last connection checkpoints; neither reads the schema, which may
@@ -319,6 +322,26 @@ def _recover(target: str) -> None:
         if shutil.disk_usage(os.path.dirname(target)).free < limits.MIB:
             raise _no_space(target)
         raise _Refused("its write-ahead log can't be merged")
+
+
+def _forget_super_journal(journal: str) -> None:
+    """Decide as SQLite would what the super-journal means that the copied *journal* names, and take the name out.
+
+    After it has rolled a journal back, SQLite deletes the super-journal. Whoever wrote the journal chose that path: it
+    may be any file that this user can delete.
+    """
+    with contextlib.suppress(FileNotFoundError), open(journal, "r+b", buffering=0) as file:
+        length = os.fstat(file.fileno()).st_size
+        end = os.pread(file.fileno(), 16, length - 16) if length >= 16 else b""
+        if end[8:] != _JOURNAL_MAGIC:
+            return
+        named = struct.unpack_from(">I", end)[0]
+        name = os.pread(file.fileno(), min(named, length), max(0, length - 16 - named)).partition(b"\0")[0]
+        if os.path.exists(name):
+            # The transaction over several databases wasn't committed: without the name, it is rolled back all the same.
+            os.pwrite(file.fileno(), bytes(len(_JOURNAL_MAGIC)), length - len(_JOURNAL_MAGIC))
+        else:
+            os.unlink(journal)
 
 
 def _check(target: str) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -142,7 +142,7 @@ def _document(data: bytes, moves: Moves, scope: Scope, parse: Callable[[str], ob
     pieces = []
     left = []
     position = count = 0
-    for string in _strings(text):
+    for string in _strings(text):  # one at a time: there may be more of them than memory has room for
         if not scope(string.keys):
             continue
         new = string.value if string.is_key else moves.text(string.value)
@@ -164,9 +164,9 @@ def _document(data: bytes, moves: Moves, scope: Scope, parse: Callable[[str], ob
     return Edited(data=edited.encode(), count=count, left=tuple(left[:_MAX_LEFT]))
 
 
-def _strings(text: str) -> list[json5.String]:
+def _strings(text: str) -> Iterator[json5.String]:
     try:
-        return list(json5.strings(text))
+        yield from json5.strings(text)
     except json5.NotJson5 as error:
         raise NotEdited("it can't be taken apart") from error
 

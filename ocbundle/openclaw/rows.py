@@ -1,7 +1,8 @@
 """Paths inside OpenClaw's SQLite databases, rewritten in a staged copy.
 
 All changes of a database are one transaction; damage that wasn't there before undoes it. Virtual tables aren't
-touched, triggers run as they would for OpenClaw. What can't be changed is told in a warning and left as it was, whole.
+touched, triggers run as they would for OpenClaw, but confined: see :mod:`ocbundle.openclaw.connection`. What can't be
+changed is told in a warning and left as it was, whole.
 """
 
 from __future__ import annotations
@@ -9,17 +10,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import sqlite3
 import unicodedata
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import quote_from_bytes
 
-from ocbundle.errors import NoSpace, TargetFailure
+from ocbundle.errors import NoSpace
 from ocbundle.openclaw import documents
 from ocbundle.openclaw.columns import CLEARED, COLUMNS, KNOWN_SCHEMAS, SKIPPED_TABLES, How
+from ocbundle.openclaw.connection import opened
 from ocbundle.openclaw.documents import Edited, NotEdited
 from ocbundle.openclaw.moves import Moves
 from ocbundle.openclaw.staged import Place, failures, writable
@@ -27,7 +27,6 @@ from ocbundle.openclaw.staged import Place, failures, writable
 _MAX_MOVES: Final = 100
 """With more prefixes than these, rows aren't looked for by SQLite but one by one."""
 _MAX_DAMAGE: Final = 100
-_SIDE_FILES: Final = (b"-wal", b"-shm", b"-journal")
 
 
 _REFUSALS: Final = {
@@ -65,8 +64,8 @@ def rewrite(place: Place, moves: Moves, workspaces: Collection[bytes]) -> Outcom
     """
     with failures(place), writable(place):
         try:
-            with contextlib.closing(_connect(place)) as connection:
-                outcome = _Database(connection, place, moves, workspaces).rewrite()
+            with opened(place) as connection:
+                return _Database(connection, place, moves, workspaces).rewrite()
         except sqlite3.Error as error:
             if _code(error) == sqlite3.SQLITE_FULL:
                 raise NoSpace("no room to rewrite paths in a staged database", path=place.shown) from error
@@ -77,29 +76,6 @@ def rewrite(place: Place, moves: Moves, workspaces: Collection[bytes]) -> Outcom
                     hint="nothing has been put in place",
                 ) from error
             return Outcome(warnings=(f"{place.shown} can't be changed ({error}): its paths are those of before",))
-    if any(os.path.lexists(place.staged + side) for side in _SIDE_FILES):
-        raise TargetFailure("a staged database wasn't closed cleanly", path=place.shown)
-    return outcome
-
-
-def _connect(place: Place) -> sqlite3.Connection:
-    uri = f"file://{quote_from_bytes(os.path.abspath(place.staged))}?mode=rw"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None)
-    # SQLite opens by path: make sure that nobody has put another file, or a link, there.
-    by_path = os.stat(place.staged, follow_symlinks=False)
-    if not os.path.samestat(by_path, os.stat(place.name, dir_fd=place.directory_fd, follow_symlinks=False)):
-        connection.close()
-        raise TargetFailure("a staged database was replaced", path=place.shown)
-    connection.execute("PRAGMA temp_store=MEMORY")  # never in a temporary directory that others share
-    # Constraints call it, and SQLite has it only since 3.43.
-    connection.create_function("octet_length", 1, _octet_length, deterministic=True)
-    return connection
-
-
-def _octet_length(value: object) -> int | None:
-    if value is None:
-        return None
-    return len(value) if isinstance(value, bytes) else len(str(value).encode("utf-8", "surrogatepass"))
 
 
 @dataclass(slots=True)
