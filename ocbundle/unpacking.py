@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from ocbundle import limits, restore
 from ocbundle.bundle import Bundle, BundleInfo, IdentityLike, Readable
 from ocbundle.errors import EntryMissing, InvalidRequest
-from ocbundle.model import Entry, Kind, ProgressCallback, RecoverReport, Role, SetAside, UnpackReport
+from ocbundle.model import Entry, Kind, ProgressCallback, RecoverReport, SetAside, UnpackReport
 from ocbundle.paths import display
 from ocbundle.places import Guard, Owner
 
@@ -195,13 +195,15 @@ class _Job:
         """Everything where it belongs."""
         from ocbundle import placing  # noqa: PLC0415 - a plain tree does without all of these
         from ocbundle.layout import Destination  # noqa: PLC0415
-        from ocbundle.openclaw import advice, installed  # noqa: PLC0415
+        from ocbundle.openclaw import advice, installed, occupants  # noqa: PLC0415
         from ocbundle.openclaw.relocation import Relocated, relocate  # noqa: PLC0415
 
         manifest, reader = self.bundle.manifest, self.bundle.reader
         found = installed.find(self.environ)
         advice.check_version(manifest, where, found)
-        self._demand_stopped(where)
+        self._demand_stopped(where, home)
+        if replace:
+            occupants.check(manifest, where)
         files = reader.link_targets()
         amended: list[Relocated] = []
 
@@ -239,16 +241,11 @@ class _Job:
             next_steps=advice.next_steps(manifest, where, found, now=self.now),
         )
 
-    def _demand_stopped(self, where: Placement) -> None:
-        from ocbundle.openclaw import interlock  # noqa: PLC0415 - only for OpenClaw
+    def _demand_stopped(self, where: Placement, home: bytes) -> None:
+        from ocbundle.openclaw import interlock, occupants  # noqa: PLC0415 - only for OpenClaw
 
-        states = [
-            (root.profile or root.name, where.destinations[root.name])
-            for root in self.bundle.manifest.roots
-            if root.role is Role.STATE and root.name in where.destinations
-        ]
         interlock.demand_stopped(
-            [(profile, state, os.path.join(state, b"openclaw.json")) for profile, state in states],
+            occupants.states(self.bundle.manifest, where, home),
             uid=os.getuid(),
             environ=self.environ,
             otherwise="or lay the bundle out elsewhere with --to",

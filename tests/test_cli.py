@@ -624,10 +624,17 @@ def test_an_identity_file_that_isnt_one_is_a_usage_error(run: Run, packed: Sampl
 
 
 def test_unpack_without_a_place_never_replaces_what_was_packed(run: Run, packed: Sample) -> None:
-    result = run("unpack", packed.bundle, "-i", packed.key)
+    result = run("unpack", packed.bundle, "-i", packed.key, "--map", f"{packed.directory}={packed.directory}")
     assert result.code == 1
     assert "something is there already" in result.err
     assert "--replace" in result.err
+
+
+def test_unpack_without_a_place_asks_before_it_goes_outside_of_the_home(run: Run, packed: Sample) -> None:
+    result = run("unpack", packed.bundle, "-i", packed.key)
+    assert result.code == 2
+    assert f"only you can send a root there: data to {packed.directory}" in result.err
+    assert f"--map {packed.directory}={packed.directory}" in result.err
 
 
 def test_unpack_puts_everything_back_and_says_where(run: Run, packed: Sample, tmp_path: Path) -> None:

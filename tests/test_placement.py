@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from ocbundle.errors import EntryMissing, InvalidRequest
+from ocbundle.errors import EntryMissing, InstalledTooOld, InvalidRequest, TargetExists
 from ocbundle.model import Host, Manifest, Profile, Role, Root
+from ocbundle.openclaw import advice, occupants
+from ocbundle.openclaw.installed import Installed
 from ocbundle.openclaw.placement import place
 
 
 def manifest(*roots: Root, home: bytes = b"/home/alice") -> Manifest:
     names = dict.fromkeys(root.profile for root in roots if root.profile)
-    states = {root.profile: root.name for root in roots if root.role is Role.STATE}
+    states = {root.profile: root.name for root in roots}
     return Manifest(
         bundle_id=bytes(16),
         created=0,
@@ -28,6 +33,10 @@ ALICE = manifest(
     state("default", b"/home/alice/.openclaw"),
     state("work", b"/home/alice/.openclaw-work"),
     Root(name="default.workspace.research", role=Role.WORKSPACE, source=b"/home/alice/research-ws", profile="default"),
+    Root(name="work.workspace.main", role=Role.WORKSPACE, source=b"/home/alice/projects/work", profile="work"),
+)
+SERVER = manifest(
+    state("work", b"/home/alice/.openclaw-work"),
     Root(name="work.workspace.main", role=Role.WORKSPACE, source=b"/srv/work", profile="work"),
 )
 
@@ -37,7 +46,7 @@ def test_what_was_in_the_old_home_goes_to_the_new_one() -> None:
         "default": b"/home/bob/.openclaw",
         "work": b"/home/bob/.openclaw-work",
         "default.workspace.research": b"/home/bob/research-ws",
-        "work.workspace.main": b"/srv/work",
+        "work.workspace.main": b"/home/bob/projects/work",
     }
 
 
@@ -47,12 +56,13 @@ def test_a_map_goes_before_the_home() -> None:
 
 
 def test_a_map_moves_a_root_from_outside_the_home() -> None:
-    assert place(ALICE, home=b"/home/bob", maps={b"/srv": b"/opt"}).destinations["work.workspace.main"] == b"/opt/work"
+    assert place(SERVER, home=b"/home/bob", maps={b"/srv": b"/opt"}).destinations["work.workspace.main"] == b"/opt/work"
 
 
 def test_a_prefix_ends_at_a_component() -> None:
     moved = manifest(state("default", b"/home/alice.old/.openclaw"))
-    assert place(moved, home=b"/home/bob").destinations["default"] == b"/home/alice.old/.openclaw"
+    with pytest.raises(InvalidRequest, match=r"/home/alice\.old/\.openclaw"):
+        place(moved, home=b"/home/bob")
 
 
 def test_one_profile_can_be_chosen() -> None:
@@ -102,3 +112,182 @@ def test_a_map_to_no_directory_is_refused(path: bytes) -> None:
 def test_a_mac_s_home_becomes_a_linux_one() -> None:
     mac = manifest(state("default", b"/Users/a/.openclaw"), home=b"/Users/a")
     assert place(mac, home=b"/home/b").destinations["default"] == b"/home/b/.openclaw"
+
+
+# --- what only the user can decide ------------------------------------------------------------------------------------
+
+
+def workspace(source: bytes, role: Role = Role.WORKSPACE) -> Manifest:
+    return manifest(state("work", b"/home/alice/.openclaw-work"), Root(name="w", role=role, source=source))
+
+
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize(
+    "source",
+    [
+        b"/etc/cron.d",
+        b"/srv/work",
+        b"/home/alice.old/ws",
+        b"/home",
+        b"/home/alice",
+        b"/home/alice/.ssh",
+        b"/home/alice/.SSH/config",
+        b"/home/alice/.bashrc",
+        b"/home/alice/.config/systemd/user",
+        b"/home/alice/.config/openclawx",
+        b"/home/alice/.openclawx",
+        b"/home/alice/.agentsx",
+        b"/home/alice/.local/bin",
+        b"/home/alice/project/.git/hooks",
+        b"/home/alice/bin",
+        b"/home/alice/Library/LaunchAgents",
+    ],
+)
+def test_a_root_goes_to_no_place_that_others_obey_unless_the_user_names_it(source: bytes, role: Role) -> None:
+    with pytest.raises(InvalidRequest, match="only you can send a root there") as caught:
+        place(workspace(source, role), home=b"/home/bob")
+    new = source.replace(b"/home/alice/", b"/home/bob/") if source != b"/home/alice" else b"/home/bob"
+    assert f"--map {source.decode()}={new.decode()}" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [b"ws", b"a/b/c", b".openclaw/x/.y", b".openclaw-work2", b".clawdbot", b".agents/skills", b".config/openclaw/k"],
+)
+def test_a_root_goes_below_the_home_by_itself(inside: bytes) -> None:
+    assert place(workspace(b"/home/alice/" + inside), home=b"/home/bob").destinations["w"] == b"/home/bob/" + inside
+
+
+@pytest.mark.parametrize("source", [b"/home/alice/.ssh", b"/srv/work"])
+def test_a_place_that_the_user_names_is_taken(source: bytes) -> None:
+    placed = place(workspace(source), home=b"/home/bob", maps={source: source})
+    assert (placed.destinations["w"], placed.named) == (source, frozenset({"w"}))
+
+
+def test_a_map_of_all_above_names_no_hidden_place_below() -> None:
+    with pytest.raises(InvalidRequest, match="only you can send a root there"):
+        place(workspace(b"/srv/.ssh"), home=b"/home/bob", maps={b"/srv": b"/srv"})
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        b"",
+        b"ws",
+        b"../x",
+        b"/home/alice/../../etc",
+        b"/home/alice/./ws",
+        b"/home/alice//ws",
+        b"/home/alice/ws/",
+        b"/home/alice/ws\0",
+        b"/home/alice/ws\0/../../../etc/cron.d",
+        b"C:\\Users\\alice",
+    ],
+)
+def test_a_source_that_is_no_plain_absolute_path_is_no_place(source: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="which is no place"):
+        place(workspace(source), home=b"/home/bob")
+
+
+@pytest.mark.parametrize(
+    "home", [b"", b"/", b"alice", b"/home/alice/", b"/home/alice/..", b"/home\0", b"/home/alice/."]
+)
+def test_an_old_home_that_is_no_plain_absolute_path_moves_nothing(home: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="only you can send a root there"):
+        place(manifest(state("default", b"/home/alice/.openclaw"), home=home), home=b"/home/bob")
+
+
+# --- what stands there ------------------------------------------------------------------------------------------------
+
+
+def occupied(home: Path, role: Role, *names: str, kind: str = "directory") -> None:
+    """Refuse, or don't, to replace ``there``, which has these names, by a root of *role*."""
+    there = home / "there"
+    if kind == "file":
+        there.touch()
+    elif kind == "directory":
+        there.mkdir()
+    for name in names:
+        (there / name).touch()
+    held = manifest(Root(name="r", role=role, source=b"/home/alice/there"))
+    occupants.check(held, place(held, home=bytes(home)))
+
+
+@pytest.mark.parametrize(
+    ("role", "names"),
+    [
+        (Role.STATE, ["openclaw.json"]),
+        (Role.STATE, ["state", "notes"]),
+        (Role.STATE, ["lost+found"]),
+        (Role.WORKSPACE, ["SOUL.md", "thesis.tex"]),
+        (Role.SKILL, ["SKILL.md"]),
+        *((role, []) for role in Role),
+    ],
+)
+def test_what_looks_like_its_successor_may_be_replaced(tmp_path: Path, role: Role, names: list[str]) -> None:
+    occupied(tmp_path, role, *names)
+
+
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("kind", ["file", "nothing"])
+def test_a_file_or_nothing_may_be_replaced(tmp_path: Path, role: Role, kind: str) -> None:
+    occupied(tmp_path, role, kind=kind)
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_a_directory_of_something_else_is_not_replaced_unless_it_is_named(tmp_path: Path, role: Role) -> None:
+    with pytest.raises(TargetExists, match="doesn't look like") as caught:
+        occupied(tmp_path, role, "thesis.tex")
+    assert caught.value.hint == (
+        f"move it away; or, if it is to be replaced, and kept beside: --map /home/alice/there={tmp_path}/there"
+    )
+
+
+def test_a_directory_that_is_named_may_be_replaced_whatever_it_is(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "thesis.tex").touch()
+    held = manifest(Root(name="r", role=Role.WORKSPACE, source=b"/home/alice/there"))
+    occupants.check(held, place(held, home=bytes(tmp_path), maps={b"/home/alice/there": bytes(tmp_path / "there")}))
+
+
+def test_whatever_a_manifest_calls_it_the_directory_that_a_root_goes_to_may_be_a_state() -> None:
+    held = manifest(
+        Root(name="w", role=Role.WORKSPACE, source=b"/home/alice/.openclaw"),
+        Root(name="x", role=Role.EXTRA, source=b"/home/alice/.openclaw-work/agents", profile="work"),
+    )
+    assert occupants.states(held, place(held, home=b"/home/bob"), b"/home/bob") == [
+        ("w", b"/home/bob/.openclaw", b"/home/bob/.openclaw/openclaw.json"),
+        ("work", b"/home/bob/.openclaw-work/agents", b"/home/bob/.openclaw-work/agents/openclaw.json"),
+        ("work", b"/home/bob/.openclaw-work", b"/home/bob/.openclaw-work/openclaw.json"),
+    ]
+
+
+# --- what to do next --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "wanted"),
+    [
+        ("2026.9.6", "2026.9.6"),
+        ("2026.9.6-1", "2026.9.6-1"),
+        (None, "latest"),
+        ("https://evil.example/x.tgz", "latest"),
+        ("npm:evil@1.0.0", "latest"),
+        ("2026.9.6; rm -rf ~", "latest"),
+        ("2026.9.6\n", "latest"),
+        ("9" * 5000, "latest"),
+    ],
+)
+def test_what_is_to_be_installed_is_a_release_whatever_the_bundle_says(version: str | None, wanted: str) -> None:
+    profile = Profile(name="default", state="default", version=version)
+    held = replace(manifest(state("default", b"/home/alice/.openclaw")), profiles=(profile,))
+    where = place(held, home=b"/home/bob")
+    assert advice.next_steps(held, where, None, now=0)[0] == f"install OpenClaw: $ npm install -g openclaw@{wanted}"
+
+
+def test_a_version_beyond_all_numbers_is_only_too_new() -> None:
+    profile = Profile(name="default", state="default", version="9" * 5000)
+    held = replace(manifest(state("default", b"/home/alice/.openclaw")), profiles=(profile,))
+    here = Installed(path=b"/usr/lib/openclaw", version="2026.9.6", schemas={}, plugins=frozenset())
+    with pytest.raises(InstalledTooOld):
+        advice.check_version(held, place(held, home=b"/home/bob"), here)
