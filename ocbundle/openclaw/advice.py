@@ -10,7 +10,7 @@ from typing import Final
 
 from ocbundle.errors import InstalledTooOld
 from ocbundle.model import Manifest, Profile
-from ocbundle.openclaw.installed import Installed, ordered
+from ocbundle.openclaw.installed import Installed, ordered, release
 from ocbundle.openclaw.placement import Placement
 from ocbundle.paths import display
 
@@ -37,7 +37,7 @@ def check_version(manifest: Manifest, placement: Placement, installed: Installed
                 f"profile {display(profile.name)} is of OpenClaw {display(profile.version or 'unknown')}, and "
                 f"{display(installed.version)} is installed here, which can't read it",
                 path=display(installed.path),
-                hint=f"install it first: npm install -g openclaw@{shlex.quote(profile.version or 'latest')}",
+                hint=f"install it first: npm install -g openclaw@{release(profile.version)}",
             )
 
 
@@ -46,8 +46,8 @@ def next_steps(manifest: Manifest, placement: Placement, installed: Installed | 
     steps = []
     profiles = _restored(manifest, placement)
     if installed is None and profiles:
-        version = next((profile.version for profile in profiles if profile.version), None)
-        steps.append(f"install OpenClaw: $ npm install -g openclaw@{shlex.quote(version or 'latest')}")
+        profile = next((profile for profile in profiles if profile.version), profiles[0])
+        steps.append(f"install OpenClaw: $ npm install -g openclaw@{release(profile.version)}")
     for profile in profiles:
         steps += _commands(profile, placement.profiles[profile.name], installed)
     for profile in profiles:

@@ -14,6 +14,7 @@ from ocbundle.openclaw import files
 
 _MAX_PACKAGE_BYTES: Final = 4 << 20
 _LEVELS: Final = 5
+_RELEASE: Final = re.compile(r"\d+(?:\.\d+){1,3}(?:-[0-9A-Za-z.-]{1,40})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,15 @@ def find(environ: Mapping[str, str], programs: Iterable[bytes] = ()) -> Installe
 
 def ordered(version: str) -> tuple[int, ...]:
     """*version* as numbers to compare: ``2026.9.6-1`` is not older than ``2026.9.6``."""
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:4])
+    return tuple(int(number) for number in re.findall(r"\d{1,18}", version)[:4])
+
+
+def release(version: str | None) -> str:
+    """What to install for a state of *version*: that, where it can be nothing but a release.
+
+    npm would take a URL too, and install whatever is there; and a bundle, or a state, may have been made by anybody.
+    """
+    return version if version and _RELEASE.fullmatch(version) else "latest"
 
 
 def _package(path: bytes) -> Installed | None:

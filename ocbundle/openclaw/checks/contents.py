@@ -10,7 +10,7 @@ from typing import Final
 from ocbundle.openclaw import config, files, needs, services
 from ocbundle.openclaw.checks.access import agent_directories
 from ocbundle.openclaw.findings import AGENT_DATABASE, STATE_DATABASE, Finding, Severity, Subject, shell, substitute
-from ocbundle.openclaw.installed import ordered
+from ocbundle.openclaw.installed import ordered, release
 from ocbundle.paths import display
 
 _SPARE: Final = (b"openclaw.json.last-good", b"openclaw.json.bak")
@@ -261,7 +261,7 @@ def versions(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             what=f"profile {subject.shown} is of a newer OpenClaw than this machine's: {'; '.join(newer)}",
             why="an older OpenClaw refuses it; there is no way back",
-            command=shell("npm", "install", "-g", f"openclaw@{wrote or 'latest'}"),
+            command=shell("npm", "install", "-g", f"openclaw@{release(wrote)}"),
             severity=Severity.ERROR,
             path=installed.path,
         )
