@@ -10,6 +10,7 @@ from typing import Final
 
 from ocbundle.errors import InstalledTooOld
 from ocbundle.model import Manifest, Profile
+from ocbundle.openclaw import needs
 from ocbundle.openclaw.installed import Installed, ordered, release
 from ocbundle.openclaw.placement import Placement
 from ocbundle.paths import display
@@ -79,14 +80,19 @@ def _commands(profile: Profile, name: str, installed: Installed | None) -> list[
     ]
 
 
+def _name(plugin: str) -> str:
+    """The plugin's name in what installs it: ``whatsapp`` of ``npm:@openclaw/whatsapp@2026.9.6``."""
+    return plugin.rpartition("/")[2].rpartition(":")[2].partition("@")[0]
+
+
 def _by_hand(profile: Profile, installed: Installed | None, *, age_s: int) -> list[str]:
     steps = []
-    missing = sorted(set(profile.plugins) - (installed.plugins if installed else frozenset()))
+    brought = installed.plugins if installed else frozenset()
+    missing = [plugin for plugin in sorted(set(profile.plugins)) if _name(plugin) not in brought]
     if missing:
         steps.append(f"install again, for profile {display(profile.name)}: plugins {', '.join(map(display, missing))}")
     if profile.needs:
-        names = ", ".join(map(display, profile.needs))
-        steps.append(f"profile {display(profile.name)} needs {names}, which isn't in the bundle")
+        steps.append(needs.told(profile))
     ratcheting = sorted(_RATCHETING & set(profile.channels))
     if ratcheting:
         days = age_s // _DAY_S

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final
 
 from ocbundle.model import Leave, Profile, Role, Rules, Source, Workspace
-from ocbundle.openclaw import config, files, rules, services, states, survey
+from ocbundle.openclaw import config, files, needs, rules, services, states, survey
 from ocbundle.openclaw.config import Config
 from ocbundle.openclaw.roots import Root, Roots, Wanted
 from ocbundle.openclaw.services import Service
@@ -193,10 +193,7 @@ class _Installation:
         described, problems = survey.profile(self.state, self.config, workspaces, around)
         self.roots.warnings += problems
         if described.needs:
-            self.roots.warnings.append(
-                f"profile {display(described.name)} needs {', '.join(map(display, described.needs))}, "
-                f"which {'isn' if len(described.needs) == 1 else 'aren'}'t in the bundle"
-            )
+            self.roots.warnings.append(needs.told(described))
         return described
 
     def _take(self, path: bytes, wanted: Wanted) -> tuple[str, bytes] | None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from ocbundle.model import Profile
 from ocbundle.openclaw import config, services
 from ocbundle.openclaw.config import Config, Tree
 from ocbundle.openclaw.services import Service
@@ -105,6 +106,12 @@ def find(
     wanted = own.variables | {name for name in given | asked if _SECRET.search(name) and _NAME.fullmatch(name)}
     elsewhere = {display(path) for key, path in read.elsewhere if key in config.SECRET_FILES and not is_packed(path)}
     return (*sorted(wanted - held), *sorted(programs), *sorted(elsewhere))
+
+
+def told(profile: Profile) -> str:
+    """What *profile* needs, as a sentence."""
+    verb = "isn't" if len(profile.needs) == 1 else "aren't"
+    return f"profile {display(profile.name)} needs {', '.join(map(display, profile.needs))}, which {verb} in the bundle"
 
 
 def _is_literal(values: Iterable[object]) -> bool:
