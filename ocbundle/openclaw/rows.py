@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from ocbundle.errors import NoSpace
+from ocbundle.errors import NoSpace, TargetFailure
 from ocbundle.openclaw import documents
 from ocbundle.openclaw.columns import CLEARED, COLUMNS, KNOWN_SCHEMAS, SKIPPED_TABLES, How
 from ocbundle.openclaw.connection import opened
