@@ -30,6 +30,7 @@ from ocbundle.model import (
     Source,
 )
 from ocbundle.paths import display, sort_key
+from ocbundle.reading import zeros
 
 _NOT_THERE: Final = frozenset({Reason.VANISHED, Reason.SOCKET, Reason.FIFO, Reason.DEVICE})
 """Why a walk leaves out what can't be what the bundle holds."""
@@ -209,6 +210,7 @@ class _Join:
                 extents=(Extent(None, 0, size),) if size else (),
                 capture=capture,
                 xattrs=metadata.xattrs,
+                acl=metadata.acl,
             )
         )
 
@@ -285,7 +287,7 @@ class _Join:
         # A directory's time tells of its names, which are compared, and a database's of its last checkpoint.
         if packed.kind is Kind.FILE and not database and packed.mtime_ns != live.mtime_ns:
             yield Aspect.MTIME
-        if packed.xattrs != live.xattrs:
+        if packed.xattrs != live.xattrs or _lists(packed) != _lists(live):
             yield Aspect.ATTRIBUTES
 
     def _has_same_pages(self, packed: Entry, live: Entry) -> bool:
@@ -322,6 +324,11 @@ class _Digest:
         self._digest.update(data)
         self._pages.update(data)
         self._size += len(data)
+
+    def hole(self, length: int) -> None:
+        """Take zeros."""
+        for data in zeros(length):
+            self.write(data)
 
     def sha256(self) -> bytes:
         """Digest of what was written so far."""
@@ -360,6 +367,12 @@ class _Pages:
     def digest(self) -> bytes:
         """Of what came so far."""
         return self._digest.digest()
+
+
+def _lists(entry: Entry) -> list[frozenset[tuple[int, str | int | None, int]]]:
+    """Its access control lists, by names where there are any: on another machine users have other numbers."""
+    lists = (entry.acl, entry.default_acl)
+    return [frozenset((grant.tag, grant.name or grant.id, grant.rights) for grant in grants) for grants in lists]
 
 
 def _within(path: bytes, directory: bytes) -> bool:

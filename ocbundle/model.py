@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from ocbundle import acl as access_lists
 from ocbundle import limits, paths
+from ocbundle.acl import AccessList
 from ocbundle.errors import LimitExceeded, Malformed
 
 
@@ -101,17 +103,33 @@ class Entry:
     target: bytes | None = None
     capture: Capture = Capture.PLAIN
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    acl: AccessList = ()
+    default_acl: AccessList = ()
+    """What is created in this directory inherits."""
 
     def __post_init__(self) -> None:
-        """Check what one entry can break by itself (R-9.7, R-9.9, R-9.10, R-9.13)."""
+        """Check what one entry can break by itself (R-9.7, R-9.9, R-9.10, R-9.13, R-9.21, R-9.22)."""
         paths.check(self.path)
         if not 0 <= self.mode <= limits.MAX_MODE:
             raise Malformed("a mode beyond 07777", path=self.name, rule="R-9.9")
+        if self.acl or self.default_acl:
+            self._check_lists()
         if self.kind is Kind.FILE:
             if sum([extent.length for extent in self.extents]) != self.size:
                 raise Malformed("extents don't cover the file", path=self.name, rule="R-9.10")
         elif self.kind is not Kind.DIRECTORY:
             self._check_target()
+
+    def _check_lists(self) -> None:
+        if self.kind not in {Kind.DIRECTORY, Kind.FILE} or (self.default_acl and self.kind is Kind.FILE):
+            raise Malformed("an access control list on what has none", path=self.name, rule="R-9.21")
+        for grants in filter(None, (self.acl, self.default_acl)):
+            flaw = access_lists.flaw(grants)
+            if flaw is not None:
+                raise Malformed(f"an access control list has {flaw}", path=self.name, rule="R-9.21")
+        # A reader that doesn't know of lists, or can't set one, goes by the mode.
+        if self.acl and self.mode & 0o777 != access_lists.mode_bits(self.acl):
+            raise Malformed("a mode isn't the one of its access control list", path=self.name, rule="R-9.22")
 
     def _check_target(self) -> None:
         target = self.target or b""
@@ -433,3 +451,4 @@ class Metadata:
     gid: int
     mtime_ns: int
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    acl: AccessList = ()

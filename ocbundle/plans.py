@@ -6,6 +6,7 @@ Until :meth:`Plan.make_asides` nothing is written, and then only in staging dire
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import re
@@ -15,7 +16,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from ocbundle import publish
+from ocbundle import attributes, publish
+from ocbundle.attributes import Attributes, Names
 from ocbundle.errors import InvalidRequest, TargetExists
 from ocbundle.intents import Dress, Identity, Intent, Move, PlacedRoot, Spot, Staying
 from ocbundle.layout import Layout, Unit
@@ -222,8 +224,10 @@ class Plan:
             with _opened(stage, _join(name, path)) as staged:
                 if staged is not None:
                     inodes[_join(staging.path(unit.name), path)] = os.fstat(staged.fd).st_ino
-                    if any(attribute.startswith("user.") for attribute in os.listxattr(staged.fd)):
+                    if staged.found.xattrs:
                         self.warnings.append(f"{display(directory)} doesn't get its extended attributes")
+                    if staged.found.acl or staged.found.default_acl:
+                        self.warnings.append(f"{display(directory)} doesn't get its access control lists")
                 moves += self._exchanges(unit, path, staged, _join(staging.path(unit.name), path))
             old = self._dresses[directory]
             staying.append(Staying(path=directory, old=old, new=old if staged is None else staged.dress))
@@ -269,6 +273,8 @@ class _Staged:
 
     fd: int
     dress: Dress
+    found: Attributes
+    """What a directory that stays doesn't get, but for the mode."""
 
 
 @contextlib.contextmanager
@@ -286,8 +292,10 @@ def _opened(fd: int, path: bytes) -> Iterator[_Staged | None]:
         if status is None:
             yield None
             return
+        # Without its access list the mode would be a wider one.
+        found = attributes.read(fd, status, Names())
         os.fchmod(fd, 0o700)
-        yield _Staged(fd=fd, dress=dress_of(status))
+        yield _Staged(fd=fd, dress=dataclasses.replace(dress_of(status), mode=found.mode), found=found)
 
 
 def _identity(fd: int, name: bytes) -> Identity | None:

@@ -7,11 +7,13 @@ for :mod:`ocbundle.sequencing`.
 from __future__ import annotations
 
 import enum
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from ocbundle import limits, paths
+from ocbundle.acl import AccessList, Grant
 from ocbundle.canonical import Map, encoding_first, pack, unpack, unpack_map
 from ocbundle.errors import LimitExceeded, Malformed
 from ocbundle.model import Capture, Entry, Extent, Kind, Metadata, Reason, Skipped
@@ -36,6 +38,10 @@ _JOURNAL_SHAPES: Final[dict[int, _Shape]] = {
     Kind.FILE: (int, int, int, int, int, _NONE, list, _NONE),
 }
 """The same in a journal, which comes before a digest is worth keeping (section 9.6)."""
+_LISTS: Final = ("acl", "default_acl")
+_EXTRA: Final = frozenset({"capture", "xattrs", *_LISTS})
+_GRANTS: Final = frozenset({(int, number, name, int) for number in (int, _NONE) for name in (str, _NONE)})
+"""Types of the fields of an access control list's entry: tag, id, name, rights."""
 _E = TypeVar("_E", bound=enum.StrEnum)
 
 
@@ -68,12 +74,12 @@ def entry_row(entry: Entry, root: int) -> Row:
         entry.sha256 if is_file else None,
         [[extent.segment, extent.offset, extent.length] for extent in entry.extents] if is_file else None,
         entry.target,
-        _extra(entry.capture, entry.xattrs),
+        _extra(entry.capture, entry),
     ]
 
 
 def file_row(
-    metadata: Metadata, root: int, *, size: int, sha256: bytes, extents: list[list[int]], capture: Capture
+    metadata: Metadata, root: int, *, size: int, sha256: bytes, extents: list[list[Any]], capture: Capture
 ) -> Row:
     """The row of a file, as :func:`entry_row`; *extents* are lists of segment, offset and length."""
     return [
@@ -88,7 +94,7 @@ def file_row(
         sha256,
         extents,
         None,
-        _extra(capture, metadata.xattrs) if capture or metadata.xattrs else None,
+        _extra(capture, metadata) if capture or metadata.xattrs or metadata.acl else None,
     ]
 
 
@@ -109,13 +115,21 @@ def encode_journal(entries: Sequence[Row], *, roots: Sequence[str]) -> bytes:
     return pack([[roots[row[0]], *row[1:8], None, *row[9:]] for row in entries])
 
 
-def _extra(capture: Capture, xattrs: Sequence[tuple[bytes, bytes]]) -> dict[str, object] | None:
+def _extra(capture: Capture, described: Entry | Metadata) -> dict[str, object] | None:
     extra: dict[str, object] = {}
+    if described.acl:
+        extra["acl"] = _list(described.acl)
     if capture:
         extra["capture"] = str(capture)
-    if xattrs:
-        extra["xattrs"] = [[name, value] for name, value in sorted(xattrs)]
+    if isinstance(described, Entry) and described.default_acl:
+        extra["default_acl"] = _list(described.default_acl)
+    if described.xattrs:
+        extra["xattrs"] = [[name, value] for name, value in sorted(described.xattrs)]
     return extra or None
+
+
+def _list(grants: AccessList) -> list[list[object]]:
+    return [[grant.tag, grant.id, grant.name, grant.rights] for grant in grants]
 
 
 def decode_batch(data: bytes, *, roots: Sequence[str]) -> Batch:
@@ -176,7 +190,7 @@ def _decode_row(row: object, root_of: Callable[[object], str], shapes: Mapping[i
         raise Malformed("an entry's number is out of range", path=_shown(path), rule="R-8.8")
     if not -_INT64 <= mtime_ns < _INT64:
         raise Malformed("an entry's time is out of range", path=_shown(path), rule="R-8.8")
-    capture, xattrs = (Capture.PLAIN, ()) if extra is None else _decode_extra(extra, path)
+    described = _NOTHING if extra is None else _decode_extra(extra, path)
     return Entry(
         root=name,
         path=path,
@@ -189,8 +203,10 @@ def _decode_row(row: object, root_of: Callable[[object], str], shapes: Mapping[i
         sha256=sha256,
         extents=_decode_extents(extents, path) if extents else (),
         target=target,
-        capture=capture,
-        xattrs=xattrs,
+        capture=described.capture,
+        xattrs=described.xattrs,
+        acl=described.acl,
+        default_acl=described.default_acl,
     )
 
 
@@ -214,15 +230,32 @@ def _shown(path: object) -> str | None:
     return paths.display(path) if isinstance(path, bytes) else None
 
 
-def _decode_extra(extra: dict[str, Any], path: bytes) -> tuple[Capture, tuple[tuple[bytes, bytes], ...]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Extra:
+    capture: Capture = Capture.PLAIN
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    acl: AccessList = ()
+    default_acl: AccessList = ()
+
+
+_NOTHING: Final = _Extra()
+
+
+def _decode_extra(extra: dict[str, Any], path: bytes) -> _Extra:
     if not extra:
         raise Malformed("an entry's extra is an empty map", path=paths.display(path), rule="R-9.16")
     capture, pairs = extra.get("capture", ""), extra.get("xattrs", [])
+    lists = [extra[key] for key in _LISTS if key in extra]
     if type(capture) is not str or type(pairs) is not list or not all(map(_is_pair, pairs)):
         raise Malformed("an entry's extra has a field of another type", path=paths.display(path), rule="R-9.16")
+    if not all(type(rows) is list and rows and all(map(_is_grant, rows)) for rows in lists):
+        raise Malformed("an access control list is of another shape", path=paths.display(path), rule="R-9.16")
     if len(pack(extra)) > limits.MAX_EXTRA:
         raise LimitExceeded("an entry's extra is too long", path=paths.display(path), rule="R-9.15")
-    Map(extra, paths.display(path), frozenset({"capture", "xattrs"}), 4)
+    Map(extra, paths.display(path), _EXTRA, 4)
+    for tag, number, _, rights in itertools.chain.from_iterable(lists):
+        if not (0 <= tag <= _MAX and 0 <= (number or 0) <= _MAX and 0 <= rights <= _MAX):
+            raise Malformed("a number of an access control list is out of range", path=_shown(path), rule="R-8.8")
     xattrs: list[tuple[bytes, bytes]] = []
     for attribute, value in pairs:
         if not attribute.startswith(b"user.") or b"\0" in attribute or (xattrs and attribute <= xattrs[-1][0]):
@@ -230,11 +263,20 @@ def _decode_extra(extra: dict[str, Any], path: bytes) -> tuple[Capture, tuple[tu
                 "extended attributes beyond user.*, or out of order", path=paths.display(path), rule="R-9.19"
             )
         xattrs.append((attribute, value))
-    return (_member(Capture, capture) if capture else None) or Capture.PLAIN, tuple(xattrs)
+    return _Extra(
+        capture=(_member(Capture, capture) if capture else None) or Capture.PLAIN,
+        xattrs=tuple(xattrs),
+        acl=tuple(Grant(*row) for row in extra.get("acl", ())),
+        default_acl=tuple(Grant(*row) for row in extra.get("default_acl", ())),
+    )
 
 
 def _is_pair(pair: object) -> bool:
     return type(pair) is list and [type(item) for item in pair] == [bytes, bytes]
+
+
+def _is_grant(row: object) -> bool:
+    return type(row) is list and tuple(map(type, row)) in _GRANTS
 
 
 def _decode_skipped(row: object, root_of: Callable[[object], str]) -> Skipped:

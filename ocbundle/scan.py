@@ -7,15 +7,14 @@ a source, and one bad file never ends it.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
-import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import BinaryIO, Final, Protocol
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final, Protocol
 
-from ocbundle import databases, limits
+from ocbundle import databases, limits, reading
 from ocbundle.model import Capture, Kind, Metadata, ProgressCallback, Reason, Sensitivity, Source
+from ocbundle.reading import Piece, Unreadable
 from ocbundle.tally import TURNED, EntrySink, Nowhere, ScanResult, mtime_ns
 from ocbundle.walk import Directory, Walk, open_at
 
@@ -25,8 +24,6 @@ _SMALL: Final = limits.FIRST_SEGMENT
 """A file up to this fits any segment, and is read whole."""
 _SMALL_TRIES: Final = 3
 _LARGE_TRIES: Final = 2
-_RECENT_NS: Final = 1_000_000_000
-"""A file system's clock may tick as slowly as this: a younger change time doesn't prove that nothing came after it."""
 _HEAD: Final = len(databases.MAGIC)
 
 
@@ -35,6 +32,9 @@ class FileSink(Protocol):
 
     def write(self, data: bytes) -> None:
         """Take the next bytes."""
+
+    def hole(self, length: int) -> None:
+        """Take the next *length* bytes, all of them zeros that the file system doesn't store."""
 
     def sha256(self) -> bytes:
         """Digest of what was written so far."""
@@ -104,14 +104,6 @@ def measure(
         SourceFailure: no source can be read, or one is neither a directory nor a file.
     """
     return _Measure(sources, own=own, replaced=replaced, progress=progress, thorough=thorough).run()
-
-
-class _Unreadable(Exception):
-    """Reading failed. Not an OSError, so that the sink's own are never taken for the source's."""
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__()
-        self.error = error
 
 
 class _Linked(Walk):
@@ -227,12 +219,12 @@ class _Scan(_Linked):
                 self.fail(path, "file", error)
                 return
             try:
-                status = _status(fd)
+                status = reading.status_of(fd)
                 first = attempt == 0 and not raw
                 if first and self.is_done(path, status):
                     return
-                small = status.st_size <= _SMALL
-                data = _read(fd, status.st_size + 1) if small else _read_at(fd, _HEAD, 0)
+                small = status.st_size <= _SMALL and not reading.has_holes(fd, status)
+                data = reading.read(fd, status.st_size + 1) if small else reading.read_at(fd, _HEAD, 0)
                 if first and databases.is_database(data):
                     if sensitivity is Sensitivity.CONTENT:
                         sensitivity = Sensitivity.MIXED
@@ -247,7 +239,7 @@ class _Scan(_Linked):
                     done = self._large(path, fd, status, sensitivity, raw=raw, last=attempt == _LARGE_TRIES)
                 if done:
                     return
-            except _Unreadable as unreadable:
+            except Unreadable as unreadable:
                 self.fail(path, "file", unreadable.error)
                 return
             finally:
@@ -267,7 +259,7 @@ class _Scan(_Linked):
         """Hand on a file that was read whole, if it held still; ``False``: try again."""
         size = before.st_size
         content = data if len(data) == size else data[:size]
-        capture = _judge(fd, before, got=len(data), again=lambda: _read_at(fd, size, 0) == content)
+        capture = reading.judge(fd, before, got=len(data), again=lambda: reading.read_at(fd, size, 0) == content)
         if capture is Capture.CHANGED and not last:
             return False
         capture = _mark_raw(capture) if raw else capture
@@ -282,11 +274,11 @@ class _Scan(_Linked):
         size = before.st_size
         sink = self._files.open_file(sensitivity=sensitivity)
         try:
-            got = self._copy(_pieces(fd, size), sink)
-            got += len(_read_at(fd, 1, size))
-            capture = _judge(fd, before, got=got, again=lambda: _digest(fd, size) == sink.sha256())
+            got = self._copy(reading.pieces(fd, before), sink)
+            got += len(reading.read_at(fd, 1, size))
+            capture = reading.judge(fd, before, got=got, again=lambda: reading.digest(fd, before) == sink.sha256())
             metadata = self._metadata(path, fd, before)
-        except _Unreadable:
+        except Unreadable:
             sink.abandon()
             raise
         if capture is Capture.CHANGED and not last:
@@ -322,29 +314,34 @@ class _Scan(_Linked):
                 self._files.add_file(metadata, captured.file.read(), sensitivity=sensitivity, capture=Capture.SQLITE)
             else:
                 sink = self._files.open_file(sensitivity=sensitivity)
-                self._copy(_chunks(captured.file), sink)
+                self._copy(reading.chunks(captured.file), sink)
                 sink.finish(metadata, capture=Capture.SQLITE)
         self._finish(path, status, Capture.SQLITE, size)
         return True
 
-    def _copy(self, pieces: Iterator[bytes], sink: FileSink) -> int:
+    def _copy(self, pieces: Iterator[Piece], sink: FileSink) -> int:
         length = 0
         for piece in pieces:
-            sink.write(piece)
-            length += len(piece)
+            if isinstance(piece, int):
+                sink.hole(piece)
+                length += piece
+            else:
+                sink.write(piece)
+                length += len(piece)
             self.tick(length)
         return length
 
     def _metadata(self, path: bytes, fd: int, status: os.stat_result) -> Metadata:
-        mode, attributes = self.attributes(fd, path, status)
+        found = self.attributes(fd, path, status)
         return Metadata(
             root=self.root,
             path=path,
-            mode=mode,
+            mode=found.mode,
             uid=status.st_uid,
             gid=status.st_gid,
             mtime_ns=mtime_ns(status),
-            xattrs=attributes,
+            xattrs=found.xattrs,
+            acl=found.acl,
         )
 
     def _finish(self, path: bytes, status: os.stat_result, capture: Capture, size: int) -> None:
@@ -356,88 +353,6 @@ class _Scan(_Linked):
         self.count(size)
 
 
-# --- whether a file held still ---------------------------------------------------------------------------------------
-
-
-def _judge(fd: int, before: os.stat_result, *, got: int, again: Callable[[], bool]) -> Capture:
-    """How a file was captured, of which *got* bytes were there where ``before.st_size`` had been told.
-
-    *again* reads the told bytes once more, and says whether they are the same.
-    """
-    between = _status(fd)
-    if got == before.st_size and _same(before, between) and time.time_ns() - between.st_ctime_ns >= _RECENT_NS:
-        return Capture.PLAIN
-    if got < before.st_size or not again():
-        return Capture.CHANGED
-    after = _status(fd)
-    if after.st_size > before.st_size:
-        return Capture.GREW
-    return Capture.PLAIN if _same(between, after) else Capture.CHANGED
-
-
-def _same(one: os.stat_result, other: os.stat_result) -> bool:
-    return (
-        one.st_size == other.st_size
-        and one.st_mtime_ns == other.st_mtime_ns
-        and one.st_ctime_ns == other.st_ctime_ns
-        and one.st_ino == other.st_ino
-        and one.st_dev == other.st_dev
-    )
-
-
 def _mark_raw(capture: Capture) -> Capture:
     # A database is written in its middle, too: the beginning of one that grew may be torn.
     return Capture.SQLITE_RAW if capture is Capture.PLAIN else Capture.CHANGED
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
-def _status(fd: int) -> os.stat_result:
-    try:
-        return os.fstat(fd)
-    except OSError as error:
-        raise _Unreadable(error) from error
-
-
-def _read(fd: int, length: int) -> bytes:
-    """Up to *length* bytes from where the descriptor stands."""
-    try:
-        data = os.read(fd, length)
-        # A regular file gives all it has at once; network file systems have been seen not to.
-        while len(data) < length and (more := os.read(fd, length - len(data))):
-            data += more
-    except OSError as error:
-        raise _Unreadable(error) from error
-    return data
-
-
-def _read_at(fd: int, length: int, offset: int) -> bytes:
-    """Up to *length* bytes at *offset*."""
-    try:
-        data = os.pread(fd, length, offset)
-        while len(data) < length and (more := os.pread(fd, length - len(data), offset + len(data))):
-            data += more
-    except OSError as error:
-        raise _Unreadable(error) from error
-    return data
-
-
-def _pieces(fd: int, size: int) -> Iterator[bytes]:
-    """The first *size* bytes, in pieces of 1 MiB."""
-    offset = 0
-    while offset < size and (piece := _read_at(fd, min(limits.MIB, size - offset), offset)):
-        yield piece
-        offset += len(piece)
-
-
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    while chunk := file.read(limits.MIB):
-        yield chunk
-
-
-def _digest(fd: int, size: int) -> bytes:
-    digest = hashlib.sha256()
-    for piece in _pieces(fd, size):
-        digest.update(piece)
-    return digest.digest()

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
-from ocbundle import paths, publish
+from ocbundle import attributes, paths, publish
+from ocbundle.attributes import Names
 from ocbundle.descent import Descent, Frame, basename, close, leads_out, make_directories, open_made
 from ocbundle.errors import Malformed, TargetFailure
 from ocbundle.model import Entry, Kind, Progress, ProgressCallback
@@ -45,6 +46,7 @@ class Staging:
         self._total_size: int | None = None
         self._total_entries: int | None = None
         self._tally = _Tally()
+        self._names = Names()
         self._is_kept = False
 
     def __enter__(self) -> Self:
@@ -221,7 +223,7 @@ class Staging:
                 if written > entry.size:
                     break
                 with guard:
-                    if has_holes and chunk.count(0) == len(chunk):
+                    if has_holes and chunk == bytes(len(chunk)):
                         os.lseek(fd, len(chunk), os.SEEK_CUR)
                     else:
                         publish.write_all(fd, chunk)
@@ -253,19 +255,14 @@ class Staging:
         ids = self._owner.ids(entry)
         if ids is not None:
             os.fchown(fd, *ids)
-        for name, value in entry.xattrs:
-            if not name.startswith(b"user."):
-                raise Malformed("an extended attribute outside of user.*", path=entry.name)
-            try:
-                os.setxattr(fd, name, value)
-            except OSError:  # no such attributes here, or no room for this one: the content matters more
-                self._tally.xattrs += 1
         # After the owner: a change of owner clears setuid and setgid.
-        if self._owner.by_number:
-            os.fchmod(fd, entry.mode)
-        else:
-            self._tally.special += entry.mode > 0o777
-            os.fchmod(fd, entry.mode & 0o777)
+        by_number = self._owner.by_number
+        mode = entry.mode if by_number else entry.mode & 0o777
+        unset = attributes.set_all(fd, entry, mode, names=None if by_number else self._names)
+        self._tally.special += mode != entry.mode
+        self._tally.xattrs += unset.xattrs
+        self._tally.lists += unset.lists
+        self._tally.grants += unset.grants
         os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
 
     def _leave_directory(self, frame: Frame) -> None:
@@ -342,6 +339,8 @@ class _Tally:
 
     special: int = 0
     xattrs: int = 0
+    lists: int = 0
+    grants: int = 0
     copies: int = 0
     links_out: int = 0
     link_out: str = ""
@@ -350,10 +349,14 @@ class _Tally:
     def warnings(self) -> tuple[str, ...]:
         special = _counted(self.special, "entry", "entries")
         copies = _counted(self.copies, "hard link became a copy", "hard links became copies")
+        lists = _counted(self.lists, "access control list", "access control lists")
+        grants = _counted(self.grants, "entry of an access control list", "entries of access control lists")
         links = _counted(self.links_out, "symbolic link points out of its", "symbolic links point out of their")
         lines = [
             (self.special, f"setuid, setgid or sticky bits left out of {special}"),
             (self.xattrs, f"{_counted(self.xattrs, 'extended attribute', 'extended attributes')} couldn't be set"),
+            (self.lists, f"{lists} couldn't be set: modes are narrowed to fit"),
+            (self.grants, f"{grants} left out: no user or group has that name here"),
             (self.copies, f"{copies}: the file system has none"),
             (self.links_out, f"{links} tree, such as {self.link_out}"),
         ]

@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from ocbundle import databases, paths
+from ocbundle.attributes import Attributes
 from ocbundle.model import REPORT_ROWS, Entry, Kind, Progress, ProgressCallback, Reason, Skipped, Totals
 
 MAX_WARNINGS: Final = 1000
 TURNED: Final = "it turned into something else"
 
+_NONE: Final = Attributes(mode=0)
 _TICK_S: Final = 0.05
 _MTIME_BOUND: Final = 1 << 63
 _OTHER_KIND: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EINVAL})
 """What the kernel says of a name that isn't the kind of thing any more that its directory said it was."""
-
-Attributes = tuple[tuple[bytes, bytes], ...]
 
 
 class EntrySink(Protocol):
@@ -83,8 +83,8 @@ class Tally:
         self.roots: dict[str, Totals] = {}
         self.entries = self.size = self.losses = 0
         self.largest_database = 0
-        self.access_lists = 0
-        """Met, and not stored."""
+        self.lost_lists = 0
+        """Access control lists that couldn't be stored."""
         self._sink = sink
         self._progress = progress
         self._totals = totals
@@ -103,8 +103,8 @@ class Tally:
         warnings = list(self._warnings)
         if self._warning_count > MAX_WARNINGS:
             warnings.append(f"and {self._warning_count - MAX_WARNINGS} more warnings")
-        if self.access_lists:
-            warnings.append(f"{self.access_lists} access control lists aren't stored; modes are narrowed to fit")
+        if self.lost_lists:
+            warnings.append(f"{self.lost_lists} access control lists can't be stored; modes are narrowed to fit")
         return ScanResult(
             entries=self.entries,
             size=self.size,
@@ -124,9 +124,8 @@ class Tally:
         kind: Kind,
         status: os.stat_result | None = None,
         *,
-        mode: int = 0,
+        attributes: Attributes = _NONE,
         target: bytes | None = None,
-        xattrs: Attributes = (),
     ) -> None:
         """Hand on an entry without content."""
         self._sink.add(
@@ -134,12 +133,14 @@ class Tally:
                 root=self.root,
                 path=path,
                 kind=kind,
-                mode=mode,
+                mode=attributes.mode,
                 uid=status.st_uid if status else 0,
                 gid=status.st_gid if status else 0,
                 mtime_ns=mtime_ns(status) if status else 0,
                 target=target,
-                xattrs=xattrs,
+                xattrs=attributes.xattrs,
+                acl=attributes.acl,
+                default_acl=attributes.default_acl,
             )
         )
         self.count(0)

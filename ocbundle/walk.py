@@ -10,15 +10,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ocbundle import databases, limits, paths
+from ocbundle import attributes, databases, limits, paths
+from ocbundle.attributes import Attributes, Names
 from ocbundle.errors import SourceFailure, SourceMissing
 from ocbundle.model import Kind, Leave, ProgressCallback, Reason, Rules, Sensitivity, Source
-from ocbundle.tally import Attributes, EntrySink, ScanResult, Tally
+from ocbundle.tally import EntrySink, ScanResult, Tally
 
 # Windows has few of these, and can import this.
 _CLOSED: Final[int] = getattr(os, "O_CLOEXEC", 0)
@@ -27,10 +27,7 @@ _DIRECTORY: Final[int] = getattr(os, "O_DIRECTORY", 0)
 _NO_ATIME: Final[int] = getattr(os, "O_NOATIME", 0)
 _SEARCH: Final[int] = getattr(os, "O_PATH", os.O_RDONLY) | _DIRECTORY | _CLOSED
 """A source's parent need not be readable: ``/home`` often isn't."""
-_CAN_LIST_ATTRIBUTES: Final = hasattr(os, "listxattr")
-
-_ACL_GROUP: Final = 0x04
-_ACL_MASK: Final = 0x10
+_OF_A_LINK: Final = Attributes(mode=0o777)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +78,7 @@ class Walk(Tally):
         _demand_readable(self.trees)
         super().__init__(sink, progress=progress, totals=totals)
         self._rules: Rules | None = None
+        self._names = Names()
         self.own = frozenset(own)
         self.replaced = frozenset(replaced)
 
@@ -178,7 +176,7 @@ class Walk(Tally):
                 # A row for the name itself couldn't be expressed either.
                 self.skip(path, "directory", Reason.LIMIT, "it holds a path that is too deep or too long")
                 return None
-            mode, attributes = self.attributes(fd, path, status)
+            found = self.attributes(fd, path, status)
             entered = True
         except OSError as error:
             self.fail(path, "directory", error)
@@ -195,7 +193,7 @@ class Walk(Tally):
             databases={},
         )
         try:
-            self.add(path, Kind.DIRECTORY, status, mode=mode, xattrs=attributes)
+            self.add(path, Kind.DIRECTORY, status, attributes=found)
         except BaseException:
             os.close(fd)
             raise
@@ -222,41 +220,18 @@ class Walk(Tally):
         if len(target) > limits.MAX_SYMLINK:
             self.skip(path, "symlink", Reason.LIMIT, "its target is too long")
             return
-        self.add(path, Kind.SYMLINK, status, mode=0o777, target=target)
+        self.add(path, Kind.SYMLINK, status, attributes=_OF_A_LINK, target=target)
         where = os.path.normpath(os.path.join(directory.path, target))
         if not any(where == tree.path or where.startswith(tree.path.rstrip(b"/") + b"/") for tree in self.trees):
             self.warn(f"{self.name_of(path)} points to {paths.display(target)}, which isn't packed")
 
-    def attributes(self, fd: int, path: bytes, status: os.stat_result) -> tuple[int, Attributes]:
-        """The mode and the ``user.*`` attributes to store for an open file or directory.
-
-        Beside an access control list, the mode's group bits are its mask: restored without the list, they would let
-        in the owning group further than before. They become what the list gives that group.
-        """
-        mode = stat.S_IMODE(status.st_mode)
-        if not _CAN_LIST_ATTRIBUTES:
-            return mode, ()
-        try:
-            names = os.listxattr(fd)
-        except OSError:  # a file system without attributes
-            return mode, ()
-        if not names:
-            return mode, ()
-        attributes: list[tuple[bytes, bytes]] = []
-        for name in names:
-            try:
-                if name.startswith("user."):
-                    attributes.append((os.fsencode(name), os.getxattr(fd, name)))
-                elif name.startswith("system.posix_acl_"):
-                    self.access_lists += 1
-                    if name == "system.posix_acl_access":
-                        mode &= ~0o070 | _acl_group(os.getxattr(fd, name)) << 3
-            except OSError:  # removed just now
-                continue
-        if sum(len(name) + len(value) + 16 for name, value in attributes) + 64 > limits.MAX_EXTRA:
+    def attributes(self, fd: int, path: bytes, status: os.stat_result) -> Attributes:
+        """What to store of an open file or directory beside its times and owner."""
+        found = attributes.read(fd, status, self._names)
+        self.lost_lists += found.lost_lists
+        if found.has_lost_xattrs:
             self.warn(f"{self.name_of(path)} has extended attributes of more than 64 KiB, which aren't stored")
-            return mode, ()
-        return mode, tuple(sorted(attributes))
+        return found
 
 
 # --- single steps ----------------------------------------------------------------------------------------------------
@@ -362,9 +337,3 @@ def _database_of(name: bytes, known: Mapping[bytes, bool]) -> bool | None:
         if name.endswith(part):
             return known.get(name[: -len(part)])
     return None
-
-
-def _acl_group(value: bytes) -> int:
-    """The owning group's effective rights in a POSIX access control list, as Linux's attribute encodes it."""
-    rights: dict[int, int] = {tag: allowed for tag, allowed, _ in struct.iter_unpack("<HHI", value[4:])}
-    return rights.get(_ACL_GROUP, 0) & rights.get(_ACL_MASK, 0o7) & 0o7

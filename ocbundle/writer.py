@@ -13,18 +13,21 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 from ocbundle import compression, heads, limits, records, wire
 from ocbundle.agefile import Random
 from ocbundle.errors import LimitExceeded
 from ocbundle.model import Capture, Entry, Manifest, Metadata, Root, Sensitivity, Skipped, Totals
+from ocbundle.reading import zeros
 from ocbundle.sealing import BundleKey
 
 _REMEMBERED: Final = 1 << 16
 """How many files' digests are kept to store equal files once: about 16 MiB."""
 _BATCH_TARGET: Final = limits.MAX_BATCH // 2
 _JOURNAL_TARGET: Final = limits.MAX_JOURNAL // 2
+_JOURNAL_HEAD: Final = 8
+"""More than a journal takes beside its rows."""
 _SKIPPED_LENGTH: Final = 64
 """More than a skipped row takes beside its path and detail."""
 _RESERVED_SECTIONS: Final = 64
@@ -37,8 +40,8 @@ class Output(Protocol):
         """Write *data*, or as much of it as goes now, and tell how much that was."""
 
 
-_Extents = list[list[int]]
-"""Segment, offset and length of each extent of a file; the segment is -1 until it has a number."""
+_Extents = list[list[Any]]
+"""Segment, offset and length of each extent of a file; the segment is -1 until it has a number, and none of a hole."""
 
 
 @dataclass(slots=True)
@@ -208,13 +211,14 @@ class Writer:
         if row[4] is not None:
             self.uids.add(row[4])
             self.gids.add(row[5])
-        if last is not None and last.is_open:
-            last.waiting.append(row)
-        else:
-            self._ready.append(row)
         length = records.row_length(row)
         self._batch_length += length
-        self._journal_length += length + len(self._root_names[row[0]])
+        length += len(self._root_names[row[0]])
+        # A row that no journal can hold would keep all others out.
+        if length <= limits.MAX_JOURNAL - _JOURNAL_HEAD:
+            waiting = last.waiting if last is not None and last.is_open else self._ready
+            waiting.append(row)
+            self._journal_length += length
         if self._journal_length > _JOURNAL_TARGET:
             for sensitivity in list(self._streams) or [Sensitivity.CONTENT]:
                 self._end_segment(sensitivity, even_if_empty=True)
@@ -272,18 +276,19 @@ class Writer:
 
     def _journal(self, rows: list[records.Row]) -> bytes:
         """The journal of as many of *rows* as go into one; the others wait for the next segment."""
-        taken, length = 0, 8
+        taken, length = 0, _JOURNAL_HEAD
         for row in rows:
-            length += records.row_length(row) + len(self._root_names[row[0]])
+            length += self._length_in_journal(row)
             if length > limits.MAX_JOURNAL:
                 break
             taken += 1
         self._ready = rows[taken:]
         open_rows = [row for stream in self._streams.values() for row in stream.waiting]
-        self._journal_length = sum(
-            records.row_length(row) + len(self._root_names[row[0]]) for row in self._ready + open_rows
-        )
+        self._journal_length = sum(map(self._length_in_journal, self._ready + open_rows))
         return records.encode_journal(rows[:taken], roots=self._root_names) if taken else b""
+
+    def _length_in_journal(self, row: records.Row) -> int:
+        return records.row_length(row) + len(self._root_names[row[0]])
 
     # --- batches ----------------------------------------------------------------------------------------------------
 
@@ -389,6 +394,16 @@ class FileSink:
             self._digest.update(data)
             self._size += len(data)
             self._last = self._writer._append_part(data, self._sensitivity, self._extents)  # noqa: SLF001 - its half
+
+    def hole(self, length: int) -> None:
+        """Take the next *length* bytes, all of them zeros; they aren't stored."""
+        for data in zeros(length):
+            self._digest.update(data)
+        self._size += length
+        if self._extents and self._extents[-1][0] is None:
+            self._extents[-1][2] += length
+        elif length:
+            self._extents.append([None, 0, length])
 
     def sha256(self) -> bytes:
         """Digest of what was written so far."""

@@ -22,6 +22,8 @@ from spec.vectors.builder import (
 from spec.vectors.cases import vector, vectors
 
 ROOT = 0
+ACL = [[1, None, None, 6], [2, 33, "www-data", 4], [4, None, None, 0], [16, None, None, 4], [32, None, None, 0]]
+"""A sound list, beside the mode 0600."""
 
 
 def _change(d: Draft, fields: dict[int, Any], path: bytes = b"a") -> None:
@@ -61,6 +63,15 @@ def _change(d: Draft, fields: dict[int, Any], path: bytes = b"a") -> None:
         "empty_extra": {EXTRA: {}},
         "extra_as_array": {EXTRA: []},
         "capture_as_number": {EXTRA: {"capture": 1}},
+        "acl_as_map": {EXTRA: {"acl": {}}},
+        "empty_acl": {EXTRA: {"acl": []}},
+        "acl_of_numbers": {EXTRA: {"acl": [1, 4, 32]}},
+        "grant_of_three": {EXTRA: {"acl": [[1, None, 6], *ACL[1:]]}},
+        "grant_tag_as_text": {EXTRA: {"acl": [["user", None, None, 6], *ACL[1:]]}},
+        "grant_id_as_text": {EXTRA: {"acl": [ACL[0], [2, "33", None, 4], *ACL[2:]]}},
+        "grant_name_as_bytes": {EXTRA: {"acl": [ACL[0], [2, 33, b"www-data", 4], *ACL[2:]]}},
+        "grant_rights_as_bool": {EXTRA: {"acl": [ACL[0], [2, 33, None, True], *ACL[2:]]}},
+        "no_default_acl": {EXTRA: {"default_acl": None}},
         "xattrs_as_map": {EXTRA: {"xattrs": {}}},
         "xattr_as_text": {EXTRA: {"xattrs": [["user.a", b"x"]]}},
     },
@@ -177,6 +188,8 @@ def root_index_of_skipped(d: Draft) -> None:
         "length": {EXTENTS: [[0, 0, 2**53]]},
         "segment": {EXTENTS: [[2**64 - 1, 0, 6]]},
         "negative_mode": {MODE: -1},
+        "id_of_grant": {EXTRA: {"acl": [ACL[0], [2, 2**53, None, 4], *ACL[2:]]}},
+        "negative_rights": {EXTRA: {"acl": [[1, None, None, -1], *ACL[1:]]}},
     },
     "Malformed",
 )
@@ -207,6 +220,63 @@ def long_extra(d: Draft) -> None:
 def xattrs(d: Draft, value: list[Row]) -> None:
     """Extended attributes beyond user.*, or out of order."""
     _change(d, {EXTRA: {"xattrs": value}})
+
+
+@vectors(
+    "R-9.21",
+    {
+        "tag_0": [[0, None, None, 6], *ACL],
+        "tag_64": [*ACL, [64, None, None, 0]],
+        "two_tags_in_one": [ACL[0], [3, 33, None, 4], *ACL[2:]],
+        "no_owner": ACL[1:],
+        "no_group": [*ACL[:2], *ACL[3:]],
+        "no_others": ACL[:-1],
+        "no_mask": [*ACL[:3], ACL[4]],
+        "two_masks": [*ACL[:4], *ACL[3:]],
+        "owner_with_id": [[1, 0, None, 6], *ACL[1:]],
+        "mask_with_name": [*ACL[:3], [16, None, "mask", 4], ACL[4]],
+        "user_without_id": [ACL[0], [2, None, "www-data", 4], *ACL[2:]],
+        "rights_8": [ACL[0], [2, 33, None, 8], *ACL[2:]],
+        "unordered_tags": [ACL[0], ACL[2], ACL[1], *ACL[3:]],
+        "unordered_ids": [*ACL[:2], [2, 32, None, 4], *ACL[2:]],
+        "same_user_twice": [*ACL[:2], *ACL[1:]],
+    },
+    "Malformed",
+)
+def acl(d: Draft, value: list[Row]) -> None:
+    """An access control list that isn't one."""
+    _change(d, {EXTRA: {"acl": value}})
+
+
+@vector("R-9.21", "Malformed")
+def default_acl(d: Draft) -> None:
+    """A default list without others."""
+    _change(d, {EXTRA: {"default_acl": ACL[:-1]}}, b"")
+
+
+@vector("R-9.21", "Malformed")
+def default_acl_of_file(d: Draft) -> None:
+    """A file has a list to hand down."""
+    _change(d, {EXTRA: {"default_acl": ACL}})
+
+
+@vector("R-9.21", "Malformed")
+def acl_of_symlink(d: Draft) -> None:
+    """A symbolic link has a list."""
+    d.sample()
+    d.symlink(b"l", b"a")[EXTRA] = {"acl": ACL}
+
+
+@vector("R-9.15", "LimitExceeded")
+def long_acl(d: Draft) -> None:
+    """A list of more than 64 KiB."""
+    _change(d, {EXTRA: {"acl": [ACL[0], *([2, number, "n" * 28, 4] for number in range(33, 2033)), *ACL[2:]]}})
+
+
+@vectors("R-9.22", {"of_mask": 0o640, "of_others": 0o604, "of_owner": 0o700, "narrower": 0o400}, "Malformed")
+def mode_beside_acl(d: Draft, value: int) -> None:
+    """A mode that isn't the one of its access control list."""
+    _change(d, {MODE: value, EXTRA: {"acl": ACL}})
 
 
 @vectors(

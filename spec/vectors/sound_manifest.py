@@ -9,12 +9,19 @@ from spec.vectors.builder import (
     UID,
     Draft,
     Map,
+    Row,
     profile,
     root,
 )
 from spec.vectors.cases import vector, vectors
 
 MAX = 2**53 - 1
+GROUPS: list[Row] = [
+    *([1, None, None, 6], [4, None, None, 5]),
+    *([8, 5, None, 1], [8, 6, None, 3]),
+    *([16, None, None, 7], [32, None, None, 7]),
+]
+"""A list that names two groups."""
 
 
 @vector("R-4.9 R-9.2")
@@ -217,6 +224,34 @@ def xattrs(d: Draft) -> None:
     d.sample()
     d.row(b"")[-1] = {"xattrs": [[b"user.a", b""], [b"user.b", b"\x00\xff"]]}
     d.row(b"a")[-1] = {"capture": "changed", "xattrs": [[b"user." + bytes([0xFF]), b"v"]]}
+
+
+@vector("R-9.21 R-9.22")
+def access_lists(d: Draft) -> None:
+    """Access control lists, with somebody who has no name, of a file and of a directory that hands one down."""
+    d.sample()
+    denied = [[1, None, None, 7], [2, 0, "root", 7], [2, 1500, None, 0], [4, None, None, 5]]
+    denied += [[8, MAX, "staff", 7], [16, None, None, 6], [32, None, None, 4]]
+    d.row(b"")[MODE] = 0o1700
+    d.row(b"")[-1] = {"acl": denied, "default_acl": [[1, None, None, 7], [4, None, None, 5], [32, None, None, 5]]}
+    granted = [[1, None, None, 6], [2, 33, "www-data", 4], [4, None, None, 6], [16, None, None, 7], [32, None, None, 0]]
+    d.row(b"a")[MODE] = 0o640
+    d.row(b"a")[-1] = {"acl": granted, "capture": "grew", "xattrs": [[b"user.a", b""]]}
+
+
+@vectors(
+    "R-9.22",
+    {
+        "mask_alone": (0o6640, [[1, None, None, 6], [4, None, None, 6], [16, None, None, 4], [32, None, None, 0]]),
+        "mode_alone": (0o0754, [[1, None, None, 7], [4, None, None, 5], [32, None, None, 4]]),
+        "groups": (0o0651, GROUPS),
+    },
+)
+def mode_of_list(d: Draft, value: tuple[int, list[Row]]) -> None:
+    """A mode that gives nobody more than its access control list."""
+    d.sample()
+    d.row(b"a")[MODE] = value[0]
+    d.row(b"a")[-1] = {"acl": value[1]}
 
 
 @vector("R-9.15")
