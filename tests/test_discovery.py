@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from ocbundle.errors import SourceMissing
+from ocbundle.errors import SourceFailure, SourceMissing
 from ocbundle.model import Leave, Profile, Reason, Role, Sensitivity, Source, Workspace
 from ocbundle.openclaw import Discovery, Left, discover
 
@@ -149,6 +151,29 @@ def test_a_state_directory_that_has_a_profile_already_is_taken_once(home: Path) 
 def test_a_missing_state_directory_of_the_environment_is_a_warning(home: Path) -> None:
     found = find(home, {"OPENCLAW_STATE_DIR": "/no/such"})
     assert found.warnings == ("OPENCLAW_STATE_DIR names /no/such, which isn't there",)
+
+
+@pytest.mark.parametrize("call", ["listdir", "stat"])
+def test_a_home_that_the_system_does_not_show_is_an_error(
+    call: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, call, _failing(errno.EIO))
+    with pytest.raises(SourceFailure, match="input/output error"):
+        find(home)
+
+
+def test_a_home_that_may_not_be_listed_is_a_warning(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "listdir", _failing(errno.EACCES))
+    found = find(home)
+    assert names(found) == ["default"]
+    assert any("can't be listed" in warning for warning in found.warnings)
+
+
+def _failing(code: int) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return fail
 
 
 def test_a_named_state_directory_is_the_only_one_taken(home: Path, tmp_path: Path) -> None:

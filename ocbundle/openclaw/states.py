@@ -6,14 +6,16 @@ in.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from ocbundle import paths
-from ocbundle.errors import SourceMissing
+from ocbundle.errors import SourceFailure, SourceMissing
 from ocbundle.openclaw import files
 from ocbundle.paths import display
 
@@ -105,13 +107,14 @@ def find(
 
     Raises:
         SourceMissing: *state_dir* isn't a directory.
+        SourceFailure: the system doesn't let the home be searched.
     """
     warnings: list[str] = []
     left: list[Left] = []
     candidates: list[tuple[str, bytes]] = []
     named = state_dir or variable(environ, "OPENCLAW_STATE_DIR")
     if state_dir is None:
-        candidates += _usual(home_directory, left)
+        candidates += _usual(home_directory, left, warnings)
     selected = os.path.realpath(candidates[0][1]) if candidates and candidates[0][0] == "default" else None
     if named is not None:
         directory = expand(named, home_directory)
@@ -160,24 +163,24 @@ def choose(
     return [state for state in found if state.profile in profiles]
 
 
-def _usual(home_directory: bytes, left: list[Left]) -> Iterator[tuple[str, bytes]]:
+def _usual(home_directory: bytes, left: list[Left], warnings: list[str]) -> Iterator[tuple[str, bytes]]:
     """The state directories with names that OpenClaw looks for: the default one first."""
     current = os.path.join(home_directory, b".openclaw")
-    has_current = os.path.isdir(current)
+    has_current = _is_directory(current)
     if has_current:
         yield "default", current
     for name in _LEGACY:
         legacy = os.path.join(home_directory, name)
-        if not os.path.isdir(legacy) or os.path.realpath(legacy) == os.path.realpath(current):
+        if not _is_directory(legacy) or os.path.realpath(legacy) == os.path.realpath(current):
             continue
         if name == b".clawdbot" and not has_current:
             yield "default", legacy
         else:
             left.append(Left(path=legacy, detail="OpenClaw no longer reads it; name it to pack it"))
-    for name in files.directories(home_directory):
-        if not name.startswith(b".openclaw-") or name == _OAUTH_KEYS:
-            continue
+    for name in _names(home_directory, warnings):
         path = os.path.join(home_directory, name)
+        if not name.startswith(b".openclaw-") or name == _OAUTH_KEYS or not _is_directory(path):
+            continue
         match = _PROFILE.fullmatch(name)
         if match is None or match[1] == b"default":
             if not name.endswith(b".update-captures"):
@@ -186,6 +189,36 @@ def _usual(home_directory: bytes, left: list[Left]) -> Iterator[tuple[str, bytes
             yield match[1].decode(), path
         else:
             left.append(Left(path=path, detail="neither a configuration nor a state directory in it"))
+
+
+def _names(home_directory: bytes, warnings: list[str]) -> list[bytes]:
+    """What is in the home. A profile that can't be seen must not be missed in silence."""
+    try:
+        return sorted(os.listdir(home_directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except PermissionError:
+        warnings.append(f"{display(home_directory)} can't be listed: there may be profiles that aren't found")
+        return []
+    except OSError as error:
+        raise _unseen(home_directory, error) from error
+
+
+def _is_directory(path: bytes) -> bool:
+    """Whether there is a directory. Only what isn't there, or isn't for this user, counts as none."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return False
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise _unseen(path, error) from error
+
+
+def _unseen(path: bytes, error: OSError) -> SourceFailure:
+    reason = (error.strerror or str(error)).lower()
+    return SourceFailure(f"can't look for OpenClaw's state: {reason}", path=display(path))
 
 
 def _looks_like_state(path: bytes) -> bool:
