@@ -303,7 +303,7 @@ def _recover(target: str) -> None:
     import sqlite3  # noqa: PLC0415
 
     parts = [target + part.decode() for part in (WAL, JOURNAL)]
-    if not any(os.path.exists(part) and os.path.getsize(part) for part in parts):
+    if not any(_size(part) for part in parts):
         # The file is complete in itself, and stays the same byte for byte.
         for part in parts:
             with contextlib.suppress(FileNotFoundError):
@@ -318,7 +318,7 @@ def _recover(target: str) -> None:
             connection.execute("ROLLBACK")
     except sqlite3.Error as error:
         raise _failure(error, target) from error
-    if os.path.exists(parts[0]) and os.path.getsize(parts[0]):
+    if _size(parts[0]):
         if shutil.disk_usage(os.path.dirname(target)).free < limits.MIB:
             raise _no_space(target)
         raise _Refused("its write-ahead log can't be merged")
@@ -342,6 +342,16 @@ def _forget_super_journal(journal: str) -> None:
             os.pwrite(file.fileno(), bytes(len(_JOURNAL_MAGIC)), length - len(_JOURNAL_MAGIC))
         else:
             os.unlink(journal)
+
+
+def _size(path: str) -> int:
+    """Bytes in a file, none if it isn't there. A log that only can't be looked at must not count as none."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise _Refused(f"its copy can't be read: {error.strerror}") from error
 
 
 def _check(target: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import sqlite3
@@ -129,6 +130,22 @@ def crash(path: Path, *statements: str) -> None:
     """Leave *path* as a process that was killed in the middle of its work leaves it."""
     with another_process(path, *statements) as process:
         process.kill()
+
+
+def test_a_log_whose_copy_cannot_be_looked_at_does_not_count_as_none(
+    home: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.stat
+
+    def stat(path: object, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> os.stat_result:
+        if str(path).startswith(str(scratch)) and str(path).endswith("-wal"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)  # type: ignore[arg-type]
+
+    with connected(home / "db") as connection:
+        connection.execute("CREATE TABLE t (a)")
+    monkeypatch.setattr(os, "stat", stat)
+    assert "can't be read" in refusal(home / "db", scratch)
 
 
 def test_a_database_is_known_by_its_first_bytes() -> None:
