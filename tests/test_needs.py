@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ocbundle.model import Profile, Role, Sensitivity
+from ocbundle.cli import listing
+from ocbundle.model import Host, Manifest, Profile, Role, Sensitivity
 from ocbundle.openclaw import Discovery, discover, services
 
 
@@ -250,6 +251,14 @@ def test_what_is_needed_is_a_warning_without_a_value(home: Path) -> None:
         ("profile default needs A_TOKEN, B_TOKEN, which aren't in the bundle",),
         False,
     )
+
+
+def test_what_is_needed_stands_in_the_manifest(home: Path) -> None:
+    configure(home, '{hooks: {token: "${A_TOKEN}"}}')
+    (described,) = find(home).profiles
+    manifest = Manifest(bundle_id=bytes(16), created=0, generator="", source=Host(), roots=(), profiles=(described,))
+    assert "  needed, and not inside: A_TOKEN" in listing.manifest_lines(manifest, {})
+    assert listing.manifest_fields(manifest, {})["profiles"][0]["needs"] == ["A_TOKEN"]
 
 
 # --- Kinds of secret, told by databases ---

@@ -139,6 +139,7 @@ def _profile_lines(profile: Profile) -> list[str]:
         ],
         "plugins to install again": profile.plugins,
         "secrets inside": profile.secrets,
+        "needed, and not inside": profile.needs,
     }
     return lines + [f"  {what}: {', '.join(map(paths.display, names))}" for what, names in named.items() if names]
 
@@ -157,5 +158,6 @@ def _profile_fields(profile: Profile) -> Fields:
         "channels": list(profile.channels),
         "plugins": list(profile.plugins),
         "secrets": list(profile.secrets),
+        "needs": list(profile.needs),
         "workspaces": [{"agent": w.agent, **path_fields(full_path(w.root, w.path))} for w in profile.workspaces],
     }
