@@ -70,7 +70,8 @@ def unpack(
         renames: New by old name of profiles.
         replace: Let what is there already be replaced; it is kept beside its successor.
         keep_logins: Of what is replaced, take over the channel logins that are newer than the bundle's.
-        relocated: Rewrite the paths that change, inside of configurations and databases too.
+        relocated: Rewrite the paths that change, inside of configurations and databases too, and close the modes of
+            secrets that were open to others.
         environ: The environment in which a running gateway and the installed OpenClaw are looked for.
         dry_run: Make every check, and write nothing.
         max_work_factor: Of the passphrase, at the most.
@@ -196,6 +197,7 @@ class _Job:
         from ocbundle import placing  # noqa: PLC0415 - a plain tree does without all of these
         from ocbundle.layout import Destination  # noqa: PLC0415
         from ocbundle.openclaw import advice, installed, occupants  # noqa: PLC0415
+        from ocbundle.openclaw.closing import Closing  # noqa: PLC0415
         from ocbundle.openclaw.relocation import Relocated, relocate  # noqa: PLC0415
 
         manifest, reader = self.bundle.manifest, self.bundle.reader
@@ -205,6 +207,7 @@ class _Job:
         if replace:
             occupants.check(manifest, where)
         files = reader.link_targets()
+        closing = Closing(manifest)
         amended: list[Relocated] = []
 
         def amend(trees: Mapping[str, bytes]) -> None:
@@ -213,7 +216,9 @@ class _Job:
 
         done = placing.place(
             [Destination(root=root, path=path) for root, path in where.destinations.items()],
-            lambda: kept.without(reader.entries() if moves is None else _relinked(reader.entries(), moves)),
+            lambda: kept.without(
+                reader.entries() if moves is None else closing.close(_relinked(reader.entries(), moves))
+            ),
             reader.content,
             resolve=lambda link: files[link.root, link.target or b""],
             owner=self.owner,
@@ -237,7 +242,7 @@ class _Job:
                 if root.set_aside is not None
             ),
             changes=rewritten.changes,
-            notes=(*rewritten.notes, *kept.notes),
+            notes=(*closing.notes, *rewritten.notes, *kept.notes),
             next_steps=advice.next_steps(manifest, where, found, now=self.now),
         )
 
