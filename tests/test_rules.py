@@ -240,3 +240,10 @@ def test_a_hundred_thousand_paths_are_judged_in_seconds() -> None:
     for number in range(100_000):
         decide(b"sandboxes/agent-main/node_modules/package/lib/deep/%d/index.js" % number, "file")
     assert time.perf_counter() - began < 10
+
+
+@pytest.mark.parametrize("name", ["replaced", "staging"])
+def test_an_older_state_kept_on_a_volume_is_not_packed_again(name: str) -> None:
+    verdict = rules.state()(f".openclaw.default.20261124T225024Z.{name}".encode(), "directory")
+    assert isinstance(verdict, Leave)
+    assert verdict.reason is Reason.TRANSIENT

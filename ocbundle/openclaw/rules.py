@@ -56,6 +56,10 @@ _STATE: Final[_Table] = (
     ("browser/**/Singleton{Lock,Cookie,Socket}", Leave(Reason.HOST_BOUND, "names this host and a process")),
     # What a crash or a running process leaves behind.
     ("tmp/**", Leave(Reason.TRANSIENT, "locks and temporary files")),
+    (
+        ".openclaw.*.{replaced,staging}/**",
+        Leave(Reason.TRANSIENT, "an older state that unpack kept beside its successor"),
+    ),
     ("{*.tmp,*.tmp.*}", Leave(Reason.TRANSIENT, "a write that wasn't finished")),
     ("agents/*/{agent,sessions}/**/*.tmp", Leave(Reason.TRANSIENT, "a write that wasn't finished")),
     ("agents/*/sessions/**/*.lock", Leave(Reason.TRANSIENT, "lock of a running process")),
