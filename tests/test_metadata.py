@@ -12,6 +12,7 @@ import pwd
 import stat
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -574,3 +575,13 @@ def test_special_bits_arrive_with_the_owners(state: Path) -> None:
     assert {name: mode_of(moved.path / name) for name in modes} == modes
     assert {(moved.path / name).stat().st_uid for name in modes} == {OTHER}
     assert {(moved.path / name).stat().st_gid for name in modes} == {OTHER + 1}
+
+
+@pytest.mark.ci
+@needs_root
+def test_nothing_is_lost_of_the_tree_that_tools_are_compared_on(tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "benchmarks" / "fidelity.py"
+    command: list[str | Path] = [sys.executable, script, "--tool", "ocbundle", "--why", "--where", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.count("| yes |") == 16
+    assert "| no |" not in done.stdout, done.stdout
