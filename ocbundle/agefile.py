@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -159,7 +160,7 @@ def open_payload(data: bytes, header: Header, file_key: bytes) -> bytes:
     if len(nonce) < 16 or len(payload) < _TAG:
         raise AuthenticationFailed("an age payload is cut off", rule="R-6.1")
     cipher = ChaCha20Poly1305(_hkdf(file_key, nonce, b"payload"))
-    chunks = []
+    plaintext = io.BytesIO()  # holds the bytes once, where a list of chunks and their sum are twice as much
     count = -(-len(payload) // (CHUNK + _TAG))
     for number in range(count):
         chunk = payload[number * (CHUNK + _TAG) : (number + 1) * (CHUNK + _TAG)]
@@ -170,8 +171,8 @@ def open_payload(data: bytes, header: Header, file_key: bytes) -> bytes:
             raise AuthenticationFailed("an encrypted payload was changed", rule="R-6.1") from error
         if last and not plain and number:
             raise AuthenticationFailed("an age payload ends in an empty chunk", rule="R-6.1")
-        chunks.append(plain)
-    return b"".join(chunks)
+        plaintext.write(plain)
+    return plaintext.getvalue()
 
 
 def _seal_chunks(key: bytes, plaintext: bytes) -> list[bytes]:

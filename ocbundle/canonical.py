@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 import msgpack
 
 from ocbundle import limits
-from ocbundle.errors import BundleError, Malformed, UnsupportedVersion
+from ocbundle.errors import BundleError, LimitExceeded, Malformed, UnsupportedVersion
 
 _T = TypeVar("_T")
+_C = TypeVar("_C", bound=list[Any])
 
 
 def pack(value: object) -> bytes:
@@ -37,11 +38,25 @@ def unpack(data: bytes) -> Any:  # noqa: ANN401 - it is narrowed field by field
     """The value that *data* encodes canonically. A float or too deep a value may be in it: see :func:`encoding_first`.
 
     Raises:
-        Malformed: a rule of section 8 is broken.
+        Malformed, LimitExceeded: a rule of section 8 is broken.
     """
+    count = 0
+
+    def counted(items: _C) -> _C:
+        nonlocal count
+        count += 1
+        if count > limits.MAX_CONTAINERS:
+            raise LimitExceeded(f"a record of more than {limits.MAX_CONTAINERS} arrays and maps", rule="R-8.9")
+        return items
+
     try:
         value = msgpack.unpackb(
-            data, raw=False, strict_map_key=False, ext_hook=_refuse_extension, object_pairs_hook=_ordered_map
+            data,
+            raw=False,
+            strict_map_key=False,
+            ext_hook=_refuse_extension,
+            list_hook=counted,
+            object_pairs_hook=lambda pairs: _ordered_map(counted(pairs)),
         )
     except msgpack.StackError as error:
         raise Malformed("a record is nested too deeply", rule="R-8.4") from error

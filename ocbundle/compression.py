@@ -127,7 +127,11 @@ def _frame_length(frame: memoryview, *, declared: int, rule: str) -> int:
     if content_size != declared:
         raise Malformed("a zstd frame declares another size than its section", rule=rule)
     last = False
+    blocks = 0
     while not last:
+        blocks += 1
+        if blocks > limits.MAX_BLOCKS:
+            raise LimitExceeded(f"a zstd frame of more than {limits.MAX_BLOCKS} blocks", rule="R-7.11")
         block = bytes(frame[position : position + 3])
         if len(block) < 3:
             raise Malformed("a zstd frame is cut off", rule=rule)

@@ -49,9 +49,12 @@ SCRYPT_MAX_WORK_FACTOR: Final = 22
 
 # Segments and compression
 MAX_SEGMENT: Final = 16 * MIB
-MAX_BATCH: Final = 4 * MIB
-MAX_HEAD: Final = 16 * MIB
+MAX_BATCH: Final = 2 * MIB
+MAX_HEAD: Final = 2 * MIB
+"""Decoded, short strings take twenty times as much."""
 MAX_JOURNAL: Final = 1 * MIB
+MAX_BLOCKS: Final = 1 << 16
+"""Blocks of a zstd frame: 30 MB of empty ones took 5 s. An encoder makes at most about 200 of 128 KiB."""
 MAX_WINDOW: Final = 8 * MIB
 """What every zstd decoder accepts without being asked (RFC 8878, section 3.1.1.1.2)."""
 SEGMENTS_PER_SIZE: Final = 8192
@@ -60,6 +63,8 @@ FIRST_SEGMENT: Final = 1 * MIB
 
 # Records
 MAX_DEPTH: Final = 8
+MAX_CONTAINERS: Final = 1 << 18
+"""Arrays and maps of one value: each takes a byte, and 64 of memory."""
 MAX_ENTRIES: Final = 1 << 23
 MAX_ROOTS: Final = (1 << 16) - 1
 MAX_PATH: Final = 4096

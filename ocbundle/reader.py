@@ -7,10 +7,8 @@ opened bundle. Nothing is decompressed before it is authenticated, and no segmen
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import threading
-from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +17,7 @@ from typing import BinaryIO, Final, Self
 
 from ocbundle import compression, heads, limits, paths, records, sequencing, wire
 from ocbundle.errors import ChecksumMismatch, DamagedBundle, EntryMissing, Malformed, Truncated
+from ocbundle.ledger import Ledger
 from ocbundle.model import Entry, Extent, Kind, Manifest, Skipped
 from ocbundle.sealing import BundleKey
 
@@ -28,9 +27,6 @@ _CACHE: Final = 2 * limits.MAX_SEGMENT
 _AHEAD: Final = 2
 _KEPT_ROWS: Final = 50_000
 """Rows of the first batches that are kept, since unpacking goes over the entries several times: about 40 MiB."""
-
-_RECENT: Final = 4096
-"""Files that are remembered while verifying, so that equal ones are read once."""
 
 Advance = Callable[[int, int], None]
 """``advance(bytes, entries)``, called as the work goes on."""
@@ -74,18 +70,15 @@ class Container:
             Malformed: the header before the body isn't the one in the index (R-5.7).
             ChecksumMismatch: the body is damaged (R-4.12).
         """
-        data = self._read_at(section.offset, wire.HEADER_LENGTH + section.body_length)
-        self._check(section, data[: wire.HEADER_LENGTH], len(data), hashlib.sha256(memoryview(data)[64:]).digest())
-        return data[wire.HEADER_LENGTH :]
-
-    @staticmethod
-    def _check(section: wire.Section, header: bytes, length: int, digest: bytes) -> None:
-        if length < wire.HEADER_LENGTH + section.body_length:
+        header = self._read_at(section.offset, wire.HEADER_LENGTH)
+        body = self._read_at(section.body_offset, section.body_length)
+        if len(header) + len(body) < wire.HEADER_LENGTH + section.body_length:
             raise Truncated("the file became shorter while it was read", offset=section.offset, rule="R-5.5")
         if header != section.encode():
             raise Malformed("a section header differs from its copy in the index", offset=section.offset, rule="R-5.7")
-        if digest != section.sha256:
+        if hashlib.sha256(body).digest() != section.sha256:
             raise ChecksumMismatch(f"section {section.label} is damaged", offset=section.body_offset, rule="R-4.12")
+        return body
 
     def check_bodies(self, advance: Advance | None = None) -> None:
         """Hold every section to its digest, the repeated KEYS too.
@@ -178,7 +171,9 @@ class Reader:
             yield from self._batch(section).skipped
 
     def _first(self) -> Iterator[Entry]:
+        totals = self.manifest.totals
         sequencer = sequencing.Sequencer(self._roots, max_total=self._max_total)
+        sequencer.announce(totals)
         for section in self._batches:
             batch = self._batch(section)
             for entry in batch.entries:
@@ -187,7 +182,9 @@ class Reader:
                 yield entry
             for skipped in batch.skipped:
                 sequencer.skip(skipped)
-        sequencer.finish(self.manifest.totals)
+            if sequencer.is_beyond(totals):
+                break  # a head that lies isn't counted after to the end
+        sequencer.finish(totals)
         self._link_targets = sequencer.link_targets
 
     def _again(self) -> Iterator[Entry]:
@@ -336,7 +333,7 @@ class Reader:
             DamagedBundle: any rule of the specification is broken.
         """
         self._checks_journals = True
-        ledger = _Ledger()
+        ledger = Ledger()
         left_out = self._left_out()
         for entry in self.entries():
             left_out(entry)
@@ -384,57 +381,3 @@ class Reader:
             unread = section.type == wire.SEGM and not self._opened[section.number]
             if unread or section.type not in {wire.SEGM, wire.ENTR, wire.MANI}:
                 self.container.body(section)
-
-
-class _Ledger:
-    """Which bytes of segments belong to which list of extents: the same list, or disjoint (R-9.11)."""
-
-    def __init__(self) -> None:
-        self._runs: dict[int, array[int]] = {}
-        self._recent: OrderedDict[int, Entry] = OrderedDict()
-
-    def seen(self, entry: Entry) -> bool:
-        """Enter *entry*, and tell whether the same extents with the same digest were checked a while ago."""
-        extents = entry.extents
-        if not extents:
-            return False
-        first = extents[0]
-        place = -1 if first.segment is None else first.segment * limits.MAX_SEGMENT + first.offset
-        last = self._recent.get(place)
-        if last is not None and last.extents == extents and last.sha256 == entry.sha256:
-            return True
-        if len(extents) > 1:
-            _check_itself(entry)
-        # 24 bytes an extent: a million files take 24 MB.
-        identity = hash(extents) & 0xFFFFFFFFFFFFFFFF if len(extents) > 1 else 0
-        for extent in extents:
-            if extent.segment is not None:
-                run = self._runs.setdefault(extent.segment, array("Q"))
-                run.extend((extent.offset, extent.offset + extent.length, identity))
-        self._recent[place] = entry
-        if len(self._recent) > _RECENT:
-            self._recent.popitem(last=False)
-        return False
-
-    def check_disjoint(self) -> None:
-        """Compare the runs of each segment.
-
-        Raises:
-            Malformed: two files share some bytes, but not all.
-        """
-        for segment, run in self._runs.items():
-            last_end = 0
-            # Runs of equal lists are equal, and the set keeps one of them.
-            for start, end, _ in sorted({(run[i], run[i + 1], run[i + 2]) for i in range(0, len(run), 3)}):
-                if start < last_end:
-                    raise Malformed(f"two files overlap in segment {segment}", rule="R-9.11")
-                last_end = end
-
-
-def _check_itself(entry: Entry) -> None:
-    runs = sorted(
-        (extent.segment, extent.offset, extent.length) for extent in entry.extents if extent.segment is not None
-    )
-    for (segment, offset, length), (following, start, _) in itertools.pairwise(runs):
-        if segment == following and start < offset + length:
-            raise Malformed("a file names the same bytes twice", path=entry.name, rule="R-9.11")

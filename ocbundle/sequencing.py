@@ -31,6 +31,22 @@ class Sequencer:
         self.skipped = 0
         self.size = 0
 
+    def announce(self, totals: Totals) -> None:
+        """Refuse what the head says there will be, before any of it is read.
+
+        Raises:
+            LimitExceeded: too many entries, or too many bytes in all.
+        """
+        self._check_limits(totals.entries, totals.skipped, totals.size)
+
+    def _check_limits(self, entries: int, skipped: int, size: int) -> None:
+        if entries > limits.MAX_ENTRIES:
+            raise LimitExceeded(f"more than {limits.MAX_ENTRIES} entries", rule="R-9.18")
+        if skipped > limits.MAX_ENTRIES:
+            raise LimitExceeded(f"more than {limits.MAX_ENTRIES} skipped rows", rule="R-9.18")
+        if size > self._max_total:
+            raise LimitExceeded(f"more than {self._max_total} bytes in all", rule="R-9.18")
+
     def entry(self, entry: Entry) -> None:
         """Take the next entry.
 
@@ -56,10 +72,8 @@ class Sequencer:
             self.link_targets.add((entry.root, entry.target or b""))
         self.entries += 1
         self.size += entry.size
-        if self.entries > limits.MAX_ENTRIES:
-            raise LimitExceeded(f"more than {limits.MAX_ENTRIES} entries", rule="R-9.18")
-        if self.size > self._max_total:
-            raise LimitExceeded(f"more than {self._max_total} bytes in all", rule="R-9.18")
+        if self.entries > limits.MAX_ENTRIES or self.size > self._max_total:
+            self._check_limits(self.entries, 0, self.size)
 
     @staticmethod
     def _begin_root(entry: Entry) -> None:
@@ -86,8 +100,11 @@ class Sequencer:
             raise Malformed("skipped rows aren't ascending", path=skipped.name, rule="R-9.6")
         self._last_skipped = key
         self.skipped += 1
-        if self.skipped > limits.MAX_ENTRIES:
-            raise LimitExceeded(f"more than {limits.MAX_ENTRIES} skipped rows", rule="R-9.18")
+        self._check_limits(0, self.skipped, 0)
+
+    def is_beyond(self, totals: Totals) -> bool:
+        """Whether more has been counted than the manifest says there is."""
+        return self.entries > totals.entries or self.skipped > totals.skipped or self.size > totals.size
 
     def finish(self, totals: Totals) -> None:
         """Hold what was counted to the totals of the manifest.

@@ -204,6 +204,9 @@ class Writer:
 
     def _complete(self, row: records.Row, last: _Segment | None) -> None:
         """Take a row; *last* is the segment that its last bytes are in."""
+        length = records.row_length(row)
+        if self._batch_length + length > limits.MAX_BATCH:
+            self._end_batch()
         self._rows.append(row)
         self._entries += 1
         if self._entries > limits.MAX_ENTRIES:
@@ -211,7 +214,6 @@ class Writer:
         if row[4] is not None:
             self.uids.add(row[4])
             self.gids.add(row[5])
-        length = records.row_length(row)
         self._batch_length += length
         length += len(self._root_names[row[0]])
         # A row that no journal can hold would keep all others out.

@@ -269,7 +269,7 @@ def test_no_frame_at_all_makes_decoding_fail_otherwise(data: bytes) -> None:
 
 @pytest.mark.rule("R-7.5", "R-13.3")
 @pytest.mark.parametrize(
-    ("kind", "limit"), [(b"SEGM", 16 * limits.MIB), (b"ENTR", 4 * limits.MIB), (b"MANI", 16 * limits.MIB)], ids=str
+    ("kind", "limit"), [(b"SEGM", 16 * limits.MIB), (b"ENTR", 2 * limits.MIB), (b"MANI", 2 * limits.MIB)], ids=str
 )
 def test_a_raw_length_above_the_types_limit_is_refused(kind: bytes, limit: int) -> None:
     place = Place(bundle_id=BUNDLE_ID, type=kind, number=0)
@@ -278,6 +278,15 @@ def test_a_raw_length_above_the_types_limit_is_refused(kind: bytes, limit: int) 
     with pytest.raises(LimitExceeded) as caught, little_memory():
         compression.decode(place, skippable(0, binding(limit + 1, place=place)) + compressed())
     assert caught.value.rule == "R-7.5"
+
+
+@pytest.mark.rule("R-7.11", "R-13.3")
+def test_a_frame_has_65536_blocks_and_no_more() -> None:
+    empty, last = block(0, b""), block(0, b"hello", last=True)
+    assert compression.decode(SEGMENT, plaintext(frame(*[empty] * 65_535, last, size=5), 5)) == (b"hello", b"")
+    with pytest.raises(LimitExceeded) as caught:
+        compression.decode(SEGMENT, plaintext(frame(*[empty] * 65_536, last, size=5), 5))
+    assert caught.value.rule == "R-7.11"
 
 
 @pytest.mark.rule("R-7.3", "R-7.5", "R-13.3")

@@ -345,6 +345,22 @@ def test_depth_8_is_accepted() -> None:
     assert decode_head(with_field(b"\x91" * 6 + b"\xc0")) == MANIFEST
 
 
+@pytest.mark.rule("R-8.9")
+@pytest.mark.parametrize(
+    ("item", "most"),
+    [
+        pytest.param(b"\x90", 262_143, id="arrays"),
+        pytest.param(b"\x80", 262_143, id="maps"),
+        pytest.param(b"\x91\x90", 131_071, id="arrays in arrays"),
+    ],
+)
+def test_a_value_holds_262144_arrays_and_maps_and_no_more(item: bytes, most: int) -> None:
+    assert len(canonical.unpack(b"\xdd" + most.to_bytes(4) + item * most)) == most
+    with pytest.raises(LimitExceeded) as caught:
+        canonical.unpack(b"\xdd" + (most + 1).to_bytes(4) + item * (most + 1))
+    assert caught.value.rule == "R-8.9"
+
+
 @pytest.mark.rule("R-8.4")
 def test_a_msgpack_that_unpacks_deeper_than_it_packs_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
     def pack_of_an_older_version(_value: object) -> bytes:

@@ -455,6 +455,20 @@ def test_more_sections_than_the_limit_are_not_written(monkeypatch: pytest.Monkey
     assert caught.value.rule == "R-4.14"
 
 
+@pytest.mark.rule("R-7.5")
+def test_a_row_that_a_batch_has_no_room_for_begins_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_BATCH", 1000)
+
+    def fill(to: Writer) -> None:
+        to.add(directory())
+        for number in range(20):
+            add(to, b"%02d" % number, b"%d" % number)
+
+    with packed(fill).reader() as reader:
+        reader.check_everything()
+        assert len(contents(reader)) == 20
+
+
 @pytest.mark.parametrize("name", ["MAX_HEAD", "MAX_BATCH"])
 @pytest.mark.rule("R-7.5")
 def test_a_record_longer_than_its_limit_is_not_written(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ def single_segment_window(d: Draft) -> None:
     d.change(SEGM, raw_length=size, frame=frame(b"", size=size, blocks=blocks))
 
 
-@vectors("R-7.5", {"segm": (SEGM, 16 << 20), "entr": (ENTR, 4 << 20), "mani": (MANI, 16 << 20)}, "LimitExceeded")
+@vectors("R-7.5", {"segm": (SEGM, 16 << 20), "entr": (ENTR, 2 << 20), "mani": (MANI, 2 << 20)}, "LimitExceeded")
 def raw_length(d: Draft, limit: tuple[bytes, int]) -> None:
     """A section of more bytes than its type may have, all of them there: 131,072 in a block of four."""
     kind, size = limit
@@ -166,6 +166,14 @@ def raw_length_of_everything(d: Draft) -> None:
     """A segment that claims 2^64 - 1 bytes."""
     d.sample()
     d.change(SEGM, raw_length=2**64 - 1)
+
+
+@vector("R-7.11", "LimitExceeded")
+def blocks(d: Draft) -> None:
+    """A segment's frame of 65,537 blocks, all but the last of them empty."""
+    d.directory(b"")
+    d.file(b"a", b"twelve bytes")
+    d.change(SEGM, frame=frame(b"", size=12, blocks=block(b"", last=False) * 65_536 + block(b"twelve bytes")))
 
 
 @vectors(
@@ -284,6 +292,23 @@ def long_journal(d: Draft) -> None:
     d.sample()
     blocks = b"".join(block(b"\xc0", kind=1, size=1 << 17, last=False) for _ in range(8)) + block(b"\xc0")
     d.change(SEGM, journal=frame(b"", size=size, blocks=blocks))
+
+
+@vectors("R-8.9", {"segm": SEGM, "entr": ENTR, "mani": MANI}, "LimitExceeded")
+def arrays(d: Draft, kind: bytes) -> None:
+    """A journal, a batch or a head with an array of 2^18 empty ones: itself, it is one too many."""
+    d.sample()
+    start = b"" if kind == SEGM else b"\x81" + pack({ENTR: "entries", MANI: "users"}[kind])
+    start += b"\xdd" + (1 << 18).to_bytes(4)
+    packed = frame(
+        b"",
+        size=len(start) + (1 << 18),
+        blocks=block(start, last=False) + block(b"\x90", kind=1, size=1 << 17, last=False) * 2 + block(b""),
+    )
+    if kind == SEGM:
+        d.change(SEGM, journal=packed)
+    else:
+        d.change(kind, raw_length=len(start) + (1 << 18), frame=packed)
 
 
 _ROW = ["default", b"a", 1, 0o600, 0, 0, 0, 0, None, [], None, None]
