@@ -487,19 +487,6 @@ def test_what_was_set_aside_is_no_profile_and_stays_its_user_s_alone(packed: Pac
     assert stat.S_IMODE(Path(aside.path).stat().st_mode) == 0o700
 
 
-def test_the_program_tells_how_to_remove_what_it_set_aside(
-    packed: Packed, onboarded: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    key = tmp_path / "key.txt"
-    key.write_text(agefile.encode_identity(support.SECRET))
-    arguments = ["unpack", "-i", str(key), "--home", str(onboarded.path), "--replace", str(packed.bundle)]
-    assert cli.run(arguments, {"HOME": str(onboarded.path), "PATH": ""}) == 0
-    command = re.search(r"rm -rf (\S*\.replaced)", capsys.readouterr().out)
-    assert command is not None
-    subprocess.run(["sh", "-c", command[0]], check=True)
-    assert onboarded.names() == [".openclaw", ".openclaw-work", "research-ws"]
-
-
 def test_a_second_unpack_replaces_nothing(packed: Packed, bob: Home) -> None:
     unpack(packed, bob)
     bob.write(".openclaw/newer", "newer")
@@ -647,6 +634,111 @@ def test_after_an_unpack_that_was_killed_half_way_another_one_is_refused(packed:
 def test_a_rehearsal_writes_nothing(packed: Packed, bob: Home) -> None:
     report = unpack(packed, bob, dry_run=True)
     assert (report.dry_run, len(report.roots), bob.names()) == (True, 3, [])
+
+
+# --- the program -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+Program = Callable[..., Said]
+
+
+@pytest.fixture
+def program(packed: Packed, bob: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Program:
+    """``ocbundle unpack`` by somebody whose home is Bob's; ``FILE`` stands for the key and the bundle."""
+    key = tmp_path / "key.txt"
+    key.write_text(agefile.encode_identity(support.SECRET))
+
+    def run(*arguments: str | Path) -> Said:
+        words = [str(word) for word in arguments]
+        if "FILE" in words:
+            words = ["-i", str(key), *[str(packed.bundle) if word == "FILE" else word for word in words]]
+        code = cli.run(["unpack", *words], {"HOME": str(bob.path), "PATH": ""})
+        said = capsys.readouterr()
+        return Said(code=code, out=said.out, err=said.err)
+
+    return run
+
+
+def test_the_program_unpacks_into_its_user_s_home(program: Program, bob: Home) -> None:
+    assert (program("FILE").code, bob.jobs()) == (0, ["nightly"])
+
+
+def test_the_program_unpacks_into_another_home(program: Program, bob: Home, tmp_path: Path) -> None:
+    (tmp_path / "carol").mkdir()
+    assert program("--home", tmp_path / "carol", "FILE").code == 0
+    assert (Home(tmp_path / "carol").jobs(), bob.names()) == (["nightly"], [])
+
+
+def test_the_program_maps(program: Program, packed: Packed, tmp_path: Path) -> None:
+    assert program("--map", f"{packed.old}/research-ws={tmp_path}/ws", "FILE").code == 0
+    assert (tmp_path / "ws/SOUL.md").is_file()
+
+
+def test_the_program_renames_a_profile(program: Program, bob: Home) -> None:
+    assert (program("--profile", "work=lab", "FILE").code, bob.names()) == (0, [".openclaw-lab"])
+
+
+def test_the_program_leaves_paths_alone_when_told(program: Program, packed: Packed, bob: Home) -> None:
+    assert program("--no-relocate", "FILE").code == 0
+    assert str(packed.old) in bob.read(".openclaw/openclaw.json")
+
+
+def test_the_program_tells_what_it_rewrote_and_what_to_do_next(program: Program) -> None:
+    said = program("FILE").out
+    assert re.search(r"^ +1  default/state/openclaw.sqlite:cron_jobs.store_key$", said, re.MULTILINE)
+    assert re.search(r"^what to do next:\n  install OpenClaw", said, re.MULTILINE)
+
+
+def test_the_program_tells_the_same_to_a_program(program: Program) -> None:
+    summary = json.loads(program("--json", "FILE").out.splitlines()[-1])
+    change = {"where": "default/state/openclaw.sqlite:cron_jobs.store_key", "count": 1, "cleared": False}
+    assert change in summary["changes"]
+    assert "$ openclaw --profile work status" in summary["next_steps"]
+
+
+def test_the_program_tells_how_to_remove_what_it_set_aside(program: Program, onboarded: Home) -> None:
+    command = re.search(r"rm -rf (\S*\.replaced)", program("--replace", "FILE").out)
+    assert command is not None
+    subprocess.run(["sh", "-c", command[0]], check=True)
+    assert onboarded.names() == [".openclaw", ".openclaw-work", "research-ws"]
+
+
+def test_the_program_finishes_what_was_killed(program: Program, half_placed: Home) -> None:
+    said = program("--resume")
+    assert (said.code, half_placed.jobs()) == (0, ["nightly"])
+    assert "everything is in place" in said.out
+
+
+def test_the_program_takes_back_what_was_killed(program: Program, half_placed: Home) -> None:
+    said = program("--undo")
+    assert (said.code, half_placed.json(".openclaw/openclaw.json")) == (0, {"fresh": True})
+    assert "everything is as it was before" in said.out
+
+
+def test_the_program_finishes_nothing_where_nothing_was_killed(program: Program) -> None:
+    assert "nothing to do" in program("--resume").out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--resume", "--undo"),
+        ("--resume", "FILE"),
+        ("--map", "/home/alice", "FILE"),
+        ("--map", "=/home/alice", "FILE"),
+        ("--no-relocate", "--to", "look", "FILE"),
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error(program: Program, bob: Home, arguments: tuple[str, ...]) -> None:
+    assert (program(*arguments).code, bob.names()) == (2, [])
 
 
 # --- bad sources -----------------------------------------------------------------------------------------------------
