@@ -44,7 +44,7 @@ def played(name: str, where: Lab) -> Iterator[Scene]:
 
 def tell(counts: object, *problems: str) -> None:
     """Print what was counted; fail if anything is wrong."""
-    print(counts)  # noqa: T201 - it is what the loop is for
+    print(f"\ncounted: {counts}")  # noqa: T201 - it is what the loop is for
     assert not problems, "\n".join(problems[:20])
 
 
@@ -81,7 +81,7 @@ def test_writes_that_take_a_part_are_continued(name: str, small: Lab) -> None:
 @pytest.mark.parametrize("name", ["pack", "to-new"])
 def test_a_limit_on_the_size_of_files_leaves_everything_old_or_new(name: str, small: Lab) -> None:
     with played(name, small) as scene:
-        counts = loops.limit_files(scene, range(2048, 24_000, 1024))
+        counts = loops.limit_files(scene, range(2048, 48_000, 2048))
     tell(f"{scene.name}: {counts}", *counts.problems)
     assert min(counts.old, counts.new) > 2
 
@@ -116,7 +116,7 @@ def test_what_is_packed_while_it_is_written_existed_or_is_listed(packs: int) -> 
     with lab() as place:
         caught = writers.pack_while_written(place, packs=packs)
     tell(caught, *caught.problems)
-    assert caught.writes / caught.seconds > 500
+    assert caught.writes / caught.seconds > 200  # far more, unless the machine is busy
     assert caught.states > packs
 
 
