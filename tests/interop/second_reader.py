@@ -34,7 +34,7 @@ UNSUPPORTED = "UnsupportedVersion"
 EXITS = {UNSUPPORTED: 6, "KeyRequired": 5, "NoKeyFits": 5, "WrongPassphrase": 5}  # all others: 4
 MAGIC = b"\x89OCB\r\n\x1a\n"
 BODY_LIMITS = {b"KEYS": 64 << 10, b"SEGM": 32 << 20, b"ENTR": 8 << 20, b"MANI": 16 << 20}
-RAW_LIMITS = {b"SEGM": 16 << 20, b"ENTR": 4 << 20, b"MANI": 16 << 20}
+RAW_LIMITS = {b"SEGM": 16 << 20, b"ENTR": 2 << 20, b"MANI": 2 << 20}
 
 
 class Fault(Exception):
@@ -162,7 +162,7 @@ def key_in(text: bytes, bundle_id: bytes) -> bytes:
 
 
 def zstd_frame(data: bytes, at: int, raw: int | None, rule: str = "R-7.3") -> tuple[int, int]:
-    """The end and the content size of a frame that keeps R-7.3, whose id a journal gives another, and R-7.4."""
+    """The end and the content size of a frame that keeps R-7.3 (its id in a journal is another), R-7.4, and R-7.11."""
     need(data[at : at + 4] == b"\x28\xb5\x2f\xfd" and len(data) > at + 4, rule)
     mode, at = data[at + 4], at + 5
     single = mode >> 5 & 1
@@ -174,8 +174,10 @@ def zstd_frame(data: bytes, at: int, raw: int | None, rule: str = "R-7.3") -> tu
     size = int.from_bytes(data[at : at + sizes], "little") + (256 if sizes == 2 else 0)
     need(max(window, size * single) <= 8 << 20, "R-7.4", LIMIT)
     need(raw in (None, size), rule)
-    at, block = at + sizes, 0
+    at, block, blocks = at + sizes, 0, 0
     while not block & 1:
+        blocks += 1
+        need(blocks <= 1 << 16, "R-7.11", LIMIT)
         need(len(data) >= at + 3, rule)
         block = int.from_bytes(data[at : at + 3], "little")
         at += 3 + (1 if block >> 1 & 3 == 1 else block >> 3)  # run-length blocks store one byte
@@ -223,7 +225,15 @@ LONG_FORMS = {  # by the first byte: the type, the width of the number behind it
 def whole(data: bytes) -> Value:
     value, end = decoded(data, 0, 1)
     need(end == len(data), "R-8.6")
+    need(containers(value) <= 1 << 18, "R-8.9", LIMIT)
     return value
+
+
+def containers(value: Value) -> int:
+    """How many arrays and maps it is, and holds."""
+    if not isinstance(value, list | Table):
+        return 0
+    return 1 + sum(map(containers, value.values() if isinstance(value, Table) else value))
 
 
 def decoded(data: bytes, start: int, depth: int) -> tuple[Value, int]:
