@@ -165,8 +165,9 @@ def build(path: Path) -> Home:
     home.write(".openclaw-work/agents/main/sessions/0f0e.jsonl", '{"type":"session"}\n{"role":"user"}\n', 0o644)
     home.write(".openclaw-work/cron/jobs.json", '{"jobs": [{"id": "weekly"}]}')
     home.write(".openclaw-work/workspace/AGENTS.md", "agents\n", 0o644)
-    for private in (".openclaw", ".openclaw/state", ".openclaw/credentials", ".openclaw-work"):
-        (path / private).chmod(0o700)
+    private = ("state", "credentials", "credentials/whatsapp", "credentials/whatsapp/default")
+    for directory in (state, path / ".openclaw-work", *(state / name for name in private)):
+        directory.chmod(0o700)
     return home
 
 
@@ -286,6 +287,15 @@ def test_a_directory_that_is_made_above_is_private(packed: Packed, bob: Home) ->
     elsewhere = bob.path / "data/gateways/research"
     unpack(packed, bob, maps={packed.old / "research-ws": elsewhere})
     assert [stat.S_IMODE(above.stat().st_mode) for above in (elsewhere.parent, elsewhere.parent.parent)] == [0o700] * 2
+
+
+def test_a_secret_that_was_open_to_others_is_no_more(tmp_path: Path, bob: Home) -> None:
+    home = build(tmp_path / "alice")
+    opened = (".openclaw", ".openclaw/.env", ".openclaw/openclaw.json", ".openclaw/credentials/whatsapp/default")
+    for name in opened:
+        (home.path / name).chmod(0o777)
+    unpack(gone(home), bob)
+    assert {name for name in opened if (bob.path / name).stat().st_mode & 0o077} == set()
 
 
 @needs_root
