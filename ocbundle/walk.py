@@ -7,6 +7,7 @@ reads no file's content, and it decides nothing about OpenClaw: rules come with 
 
 from __future__ import annotations
 
+import abc
 import errno
 import os
 import stat
@@ -55,7 +56,7 @@ class Directory:
     """Databases met so far, and whether they were taken through SQLite."""
 
 
-class Walk(Tally):
+class Walk(Tally, abc.ABC):
     """A walk over some sources; a subclass says what becomes of a regular file.
 
     What happens to each path is recorded by the methods of :class:`~ocbundle.tally.Tally`.
@@ -82,9 +83,9 @@ class Walk(Tally):
         self.own = frozenset(own)
         self.replaced = frozenset(replaced)
 
+    @abc.abstractmethod
     def file(self, directory: Directory, name: bytes, path: bytes, sensitivity: Sensitivity) -> None:
         """Take the regular file *name* of *directory*, which is *path* in its root."""
-        raise NotImplementedError
 
     def enter_root(self) -> None:
         """Forget what was remembered of another root."""
