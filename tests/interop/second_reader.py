@@ -58,7 +58,7 @@ def base64_bytes(text: bytes, rule: str) -> bytes:
 
 
 def age_header(body: bytes, most: int) -> list[Stanza]:
-    """R-6.1, the grammar, and R-6.2."""
+    """R-6.1, the grammar, and R-6.2, which goes first where one line breaks both."""
     at, stanzas = 0, list[Stanza]()
 
     def line() -> bytes:
@@ -71,8 +71,8 @@ def age_header(body: bytes, most: int) -> list[Stanza]:
     need(body.startswith(b"age-encryption.org/v1\n"), "R-6.1")
     line()
     while not (text := line()).startswith(b"---"):
+        need(len(stanzas) < 128 or not text.startswith(b"-> "), "R-6.2", LIMIT)
         need(re.fullmatch(rb"->( [!-~]+)+", text), "R-6.1")
-        need(len(stanzas) < 128, "R-6.2", LIMIT)
         rows = [line()]
         while len(rows[-1]) == 64:
             need(len(rows) < 64, "R-6.2", LIMIT)
@@ -162,7 +162,7 @@ def key_in(text: bytes, bundle_id: bytes) -> bytes:
 
 
 def zstd_frame(data: bytes, at: int, raw: int | None, rule: str = "R-7.3") -> tuple[int, int]:
-    """The end and the content size of a frame that keeps R-7.3 (its id in a journal is another), R-7.4, and R-7.11."""
+    """The end and the content size of a frame that keeps R-7.3, R-7.4 and R-7.11; a journal's tells its own size."""
     need(data[at : at + 4] == b"\x28\xb5\x2f\xfd" and len(data) > at + 4, rule)
     mode, at = data[at + 4], at + 5
     single = mode >> 5 & 1
@@ -173,6 +173,7 @@ def zstd_frame(data: bytes, at: int, raw: int | None, rule: str = "R-7.3") -> tu
     at += 1 - single
     size = int.from_bytes(data[at : at + sizes], "little") + (256 if sizes == 2 else 0)
     need(max(window, size * single) <= 8 << 20, "R-7.4", LIMIT)
+    need(raw is not None or size <= 1 << 20, "R-7.8", LIMIT)
     need(raw in (None, size), rule)
     at, block, blocks = at + sizes, 0, 0
     while not block & 1:
@@ -279,29 +280,34 @@ def sized(kind: str, size: int, place: tuple[bytes, int, int], depth: int) -> tu
 
 # --- section 9: the manifest ------------------------------------------------------------------------------------------
 
-# The types of the text's tables. "?": or nil, which a missing key means, too; "-": may be missing; "[]": an array of.
-PLAIN: dict[str, type] = {"array": list, "bin": bytes, "int": int, "nil": type(None), "str": str, "uint": int}
-PLAIN |= {"digest": bytes, "name": str, "schemas": Table}
+# The types of the text's tables. "?": or nil, which a missing key means, too; "-": may be missing; "[]" and "{}": an
+# array, a map, of.
+PLAIN: dict[str, type] = {"array": list, "bin": bytes, "int": int, "map": Table, "nil": type(None), "str": str}
+PLAIN |= {"digest": bytes, "uint": int}
 MAPS = {
-    "head": "bundle_id:bin created:uint generator:str groups:[owner] profiles:[profile] roots:[root] source:source "
-    "totals:totals users:[owner]",
-    "source": "gid:uint home:bin host:str os:str uid:uint user:str",
-    "totals": "batches:uint bytes:uint entries:uint segments:uint skipped:uint",
-    "root": "name:name profile:str? role:str source:bin",
-    "profile": "agents:[str] channels:[str] config:bin? era:str? mode:str? name:str needs:[str]- plugins:[str] "
-    "port:uint? schemas:schemas secrets:[str] state:str version:str? workspaces:[workspace]",
-    "workspace": "agent:str path:bin root:str",
-    "batch": "entries:array skipped:array",
-    "extra": "capture:str- xattrs:[xattr]-",
+    word: dict(field.split(":") for field in fields.split())
+    for word, fields in {
+        "head": "bundle_id:bin created:uint generator:str groups:[owner] profiles:[profile] roots:[root] source:source "
+        "totals:totals users:[owner]",
+        "source": "gid:uint home:bin host:str os:str uid:uint user:str",
+        "totals": "batches:uint bytes:uint entries:uint segments:uint skipped:uint",
+        "root": "name:str profile:str? role:str source:bin",
+        "profile": "agents:[str] channels:[str] config:bin? era:str? mode:str? name:str needs:[str]- plugins:[str] "
+        "port:uint? schemas:{uint} secrets:[str] state:str version:str? workspaces:[workspace]",
+        "workspace": "agent:str path:bin root:str",
+        "batch": "entries:array skipped:array",
+        "extra": "acl:[grant]- capture:str- default_acl:[grant]- xattrs:[xattr]-",
+    }.items()
 }
 ROWS = {
     "owner": "uint str",
     "skipped": "uint bin str str str?",
     "extent": "uint? uint uint",
+    "grant": "uint uint? str? uint",
     "xattr": "bin bin",
-    "directory": "uint bin uint uint uint uint int nil nil nil nil extra?",
-    "file": "uint bin uint uint uint uint int uint digest [extent] nil extra?",
-    "symlink": "uint bin uint uint uint uint int nil nil nil bin extra?",
+    "directory": "uint bin uint uint uint uint int nil nil nil nil map?",
+    "file": "uint bin uint uint uint uint int uint digest array nil map?",
+    "symlink": "uint bin uint uint uint uint int nil nil nil bin map?",
     "hardlink": "uint bin uint nil nil nil nil nil nil nil bin nil",
 }
 KINDS = DIRECTORY, FILE, SYMLINK, HARD_LINK = "directory", "file", "symlink", "hardlink"
@@ -309,47 +315,51 @@ ROWS |= {"journal-" + kind: "str" + ROWS[kind][4:].replace("digest", "nil") for 
 
 
 def check(value: Value, word: str, rule: str) -> None:
-    """Hold a value to a type: R-9.16; or R-9.0 and with it, key by key, R-8.7, R-8.8 and R-9.4."""
+    """Hold a value to a type: R-9.16; or R-9.0 and with it, key by key, R-8.7, R-8.8, R-9.4 and R-9.7."""
     if value is None and word.endswith("?"):
         return
     word = word.rstrip("?-")
     if word in PLAIN:
         need(type(value) is PLAIN[word], rule)
         need(word != "digest" or len(value) == 32, rule)
-        if rule == "R-9.0":
-            check_meaning(value, word)
-    elif word[0] == "[":
-        need(isinstance(value, list), rule)
+        need(word != "uint" or rule == "R-9.16" or 0 <= value < 1 << 53, "R-8.8")
+    elif word[0] in "[{":
+        need(isinstance(value, list if word[0] == "[" else Table) and (value or word != "[grant]"), rule)
         need(word != "[root]" or len(value) <= 65535, "R-9.4", LIMIT)
-        for item in value:
+        for item in value if word[0] == "[" else value.values():
             check(item, word[1:-1], rule)
-        need(word != "[root]" or len({root["name"] for root in value}) == len(value), "R-9.4")
     elif word in ROWS:
-        need(isinstance(value, list) and len(value) == len(ROWS[word].split()), rule)
-        for item, inner in zip(value, ROWS[word].split(), strict=True):
+        types = ROWS[word].split()
+        need(isinstance(value, list) and len(value) == len(types), rule)
+        for item, inner in zip(value, types, strict=True):
             check(item, inner, rule)
     else:
         need(isinstance(value, Table), rule)
-        check_map(value, dict(field.split(":") for field in MAPS[word].split()), rule)
+        check_map(value, word, rule)
 
 
-def check_map(table: Table, types: dict[str, str], rule: str) -> None:
-    for key in sorted({*types, *table}):
-        if key in types and (key in table or not types[key].endswith("-")):
-            check(table.get(key), types[key], rule)
-        elif key in table and rule == "R-9.0":
+def check_map(table: Table, word: str, rule: str) -> None:
+    if rule == "R-9.0":
+        check_unknown(table, word)
+    for key, inner in MAPS[word].items():
+        if key in table or not inner.endswith("-"):
+            check(table.get(key), inner, rule)
+    if word == "root":
+        check_root_name(table["name"])
+    elif word == "workspace":
+        check_path(table["path"])
+
+
+def check_unknown(table: Table, word: str) -> None:
+    for key in table:
+        if key not in MAPS[word]:
             need(not key.startswith("!"), "R-8.7", UNSUPPORTED)
             check_numbers(table[key])
 
 
-def check_meaning(value: Value, word: str) -> None:
-    if word == "uint":
-        check_numbers(value)
-    elif word == "name":
-        need(1 <= len(value.encode()) <= 255 and value not in (".", "..") and "/" not in value, "R-9.4")
-        need(all(unicodedata.category(letter) != "Cc" for letter in value), "R-9.4")
-    elif word == "schemas":
-        check(list(value.values()), "[uint]", "R-9.0")
+def check_root_name(name: str) -> None:
+    need(1 <= len(name.encode()) <= 255 and name not in (".", "..") and "/" not in name, "R-9.4")
+    need(all(unicodedata.category(letter) != "Cc" for letter in name), "R-9.4")
 
 
 def check_numbers(value: Value) -> None:
@@ -391,19 +401,19 @@ def entry_of(row: Value, roots: int | None) -> Entry:
     entry = Entry._make([*row[:2], KINDS[row[2]], *row[3:]])
     need(entry.extra is None or entry.extra, "R-9.16")
     if roots is None:
-        check_meaning(entry.root, "name")
+        check_root_name(entry.root)
     need(roots is None or 0 <= entry.root < roots, "R-9.5")
-    check_numbers([*row[:6], *row[7:]])
+    check_numbers([entry.mode, entry.uid, entry.gid, entry.size])
     need(-(1 << 63) <= (entry.mtime_ns or 0) < 1 << 63, "R-8.8")
-    extra = entry.extra or Table()
-    need(extra.length <= 64 << 10, "R-9.15", LIMIT)
-    need(not any(key.startswith("!") for key in extra), "R-8.7", UNSUPPORTED)
-    names = [name for name, _ in extra.get("xattrs", ())]
-    need(all(name.startswith(b"user.") and b"\0" not in name for name in names), "R-9.19")
-    need(all(first < second for first, second in itertools.pairwise(names)), "R-9.19")
-    need(all(length and (segment is not None or not at) for segment, at, length in entry.extents or ()), "R-9.10")
+    if entry.extra is not None:
+        check_extra(entry.extra)
+    for extent in entry.extents or ():
+        check(extent, "extent", "R-9.16")
+        check_numbers(extent)
+        need(extent[2] and (extent[0] is not None or not extent[1]), "R-9.10")
     check_path(entry.path)
     need((entry.mode or 0) <= 0o7777, "R-9.9")
+    check_lists(entry, entry.extra or Table())
     need(sum(length for _, _, length in entry.extents or ()) == (entry.size or 0), "R-9.10")
     if entry.kind == HARD_LINK:
         check_path(entry.target)
@@ -411,6 +421,47 @@ def entry_of(row: Value, roots: int | None) -> Entry:
         need(entry.target and b"\0" not in entry.target, "R-9.13")
         need(len(entry.target) <= 4095, "R-9.13", LIMIT)
     return entry
+
+
+def check_extra(extra: Table) -> None:
+    need(extra, "R-9.16")
+    check(extra, "extra", "R-9.16")
+    need(extra.length <= 64 << 10, "R-9.15", LIMIT)
+    check_unknown(extra, "extra")
+    check_numbers([extra.get("acl"), extra.get("default_acl")])
+    names = [name for name, _ in extra.get("xattrs", ())]
+    need(all(name.startswith(b"user.") and b"\0" not in name for name in names), "R-9.19")
+    need(all(first < second for first, second in itertools.pairwise(names)), "R-9.19")
+
+
+def check_lists(entry: Entry, extra: Table) -> None:
+    """R-9.21 and R-9.22."""
+    need("acl" not in extra or entry.kind in (DIRECTORY, FILE), "R-9.21")
+    need("default_acl" not in extra or entry.kind == DIRECTORY, "R-9.21")
+    for grants in (extra[key] for key in ("acl", "default_acl") if key in extra):
+        count, named = Counter(tag for tag, _, _, _ in grants), [grant for grant in grants if grant[0] in (2, 8)]
+        need(count.keys() <= {1, 2, 4, 8, 16, 32} and count[1] == count[4] == count[32] == 1, "R-9.21")
+        need(bool(named) <= count[16] <= 1, "R-9.21")
+        need(all((number is not None) == (tag in (2, 8)) for tag, number, _, _ in grants), "R-9.21")
+        need(all(name is None or tag in (2, 8) for tag, _, name, _ in grants), "R-9.21")
+        need(all(rights <= 7 for _, _, _, rights in grants), "R-9.21")
+        order = [(tag, number or 0) for tag, number, _, _ in grants]
+        need(all(first < second for first, second in itertools.pairwise(order)), "R-9.21")
+    if "acl" in extra:
+        need((entry.mode or 0) & 0o777 == mode_of(extra["acl"]), "R-9.22")
+
+
+def mode_of(grants: list[list[Value]]) -> int:
+    """The low nine bits of R-12.12."""
+
+    def common(*tags: int) -> int:
+        rights = 7
+        for grant in grants:
+            rights &= grant[3] if grant[0] in tags else 7
+        return rights
+
+    named = any(grant[0] in (2, 8) for grant in grants)
+    return common(1) << 6 | common(4, 16, 2) << 3 | (common(32, 16, 2, 8) if named else common(32))
 
 
 def walk_order(root: int, path: bytes) -> tuple[int, bytes]:
@@ -557,7 +608,6 @@ class Reader:
             need(section.kind == b"SEGM", "R-7.8")
             journal_end, size = zstd_frame(journal, 0, None, "R-7.8")
             need(journal_end == len(journal), "R-7.8")
-            need(size <= 1 << 20, "R-7.8", LIMIT)
         content = decompressed(plain[start:end], raw)
         rows = whole(decompressed(journal, size)) if journal else []
         need(isinstance(rows, list), "R-7.8")
@@ -584,14 +634,13 @@ class Reader:
         """13.1 E."""
         head = whole(self.content(self.by_kind[b"MANI"][0]))
         need(isinstance(head, Table), "R-8.2")
-        need(head.get("bundle_id") == self.bundle_id, "R-9.1", AUTH)
+        need(not isinstance(head.get("bundle_id"), bytes) or head["bundle_id"] == self.bundle_id, "R-9.1", AUTH)
         check(head, "head", "R-9.0")
         roots, profiles, totals = [root["name"] for root in head["roots"]], head["profiles"], head["totals"]
-        places = [place for profile in profiles for place in profile["workspaces"]]
-        named = {profile["state"] for profile in profiles} | {place["root"] for place in places}
+        need(len(set(roots)) == len(roots), "R-9.4")
+        named = {profile["state"] for profile in profiles}
+        named |= {place["root"] for profile in profiles for place in profile["workspaces"]}
         need(named <= set(roots) and len({profile["name"] for profile in profiles}) == len(profiles), "R-9.5")
-        for place in places:
-            check_path(place["path"])
         for owners in (head["users"], head["groups"]):
             need(all(first[0] < second[0] for first, second in itertools.pairwise(owners)), "R-9.3")
         need(totals["segments"] == len(self.by_kind[b"SEGM"]), "R-9.2")
