@@ -27,7 +27,8 @@ class Closing:
     def close(self, entries: Iterable[Entry]) -> Iterator[Entry]:
         """*entries*, none of whose secrets anybody but their owner may read."""
         for entry in entries:
-            if entry.mode & _OTHERS and entry.kind in {Kind.FILE, Kind.DIRECTORY} and self._is_private(entry):
+            is_open = entry.mode & _OTHERS or entry.acl or entry.default_acl
+            if is_open and entry.kind in {Kind.FILE, Kind.DIRECTORY} and self._is_private(entry):
                 self._closed.setdefault(entry.root, display(entry.path or b"."))
                 yield dataclasses.replace(entry, mode=entry.mode & ~_OTHERS, acl=(), default_acl=())
             else:
