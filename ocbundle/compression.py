@@ -24,6 +24,7 @@ _BIND_MAGIC: Final = 0x184D2A50
 _PAD_MAGIC: Final = 0x184D2A51
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _MAX_WINDOW_LOG: Final = 23
+_PIECE: Final = 64 * limits.KIB
 
 _RAW_LIMITS: Final = {b"SEGM": limits.MAX_SEGMENT, b"ENTR": limits.MAX_BATCH, b"MANI": limits.MAX_HEAD}
 _local = threading.local()
@@ -148,9 +149,14 @@ def _check_padding(rest: memoryview) -> None:
     if not rest:
         return
     magic, length = _SKIPPABLE.unpack_from(rest) if len(rest) >= _SKIPPABLE.size else (0, 0)
-    content = bytes(rest[_SKIPPABLE.size :])
-    if magic != _PAD_MAGIC or length != len(content) or content.count(0) != length:
+    content = rest[_SKIPPABLE.size :]
+    if magic != _PAD_MAGIC or length != len(content) or not _is_zero(content):
         raise Malformed("something other than padding ends a section", rule="R-7.7")
+
+
+def _is_zero(content: memoryview) -> bool:
+    pieces = (bytes(content[start : start + _PIECE]) for start in range(0, len(content), _PIECE))
+    return all(piece.count(0) == len(piece) for piece in pieces)
 
 
 def _compress(raw: bytes, level: int) -> bytes:

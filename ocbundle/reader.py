@@ -313,15 +313,15 @@ class Reader:
         return raw
 
     def _open(self, section: wire.Section) -> tuple[bytes, bytes]:
-        body = self.container.body(section)
         try:
-            plaintext = self._key.open(body)
+            # No name for the body: it is as long as its plaintext, and is let go of before that is decoded.
+            plaintext = self._key.open(self.container.body(section))
             place = compression.Place(
                 bundle_id=self.container.frame.preamble.bundle_id, type=section.type, number=section.number
             )
             return compression.decode(place, plaintext)
         except DamagedBundle as error:
-            error.offset = section.body_offset
+            error.offset = section.body_offset if error.offset is None else error.offset
             raise
 
     # --- verification -----------------------------------------------------------------------------------------------

@@ -1,0 +1,283 @@
+"""What somebody who knows a recipient can make a reader spend: nothing beyond a second and 64 MiB.
+
+Each bundle is sealed with a valid key, and read in a process of its own, which measures what that takes: forked from
+one that has read a sound bundle, so that nothing else counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import PIPE
+from typing import Any
+
+import pytest
+from forging import Forgery, binding, directory, hardlink
+
+from ocbundle import agefile, wire
+from ocbundle.model import Totals
+
+MIB = 1 << 20
+ZSTD = b"\x28\xb5\x2f\xfd"
+
+PROGRAM = """
+import json, os, sys, time
+import ocbundle
+from ocbundle.errors import BundleError
+from support import identity
+
+
+def memory(field):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) << 10 for line in file if line.startswith(field + ":"))
+
+
+def outcome(path, verb):
+    try:
+        if verb == "unpack":
+            ocbundle.unpack(path, path + ".to", identities=identity())
+        elif verb == "passphrase":
+            ocbundle.verify(path, passphrase="wrong")
+        else:
+            ocbundle.verify(path, identities=identity())
+    except BundleError as error:
+        return f"{type(error).__name__} {error.rule}"
+    return "sound"
+
+
+for verb in ("verify", "unpack"):
+    assert outcome(sys.argv[1], verb) == "sound"
+for line in sys.stdin:
+    if os.fork() == 0:
+        outcome(sys.argv[1], "verify")  # what the process before it had in memory, this one has too
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")  # the peak begins anew
+        before, began = memory("VmRSS"), time.process_time()
+        result = outcome(*json.loads(line))
+        print(json.dumps([result, time.process_time() - began, memory("VmHWM") - before]), flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+def block(kind: int, data: bytes, *, size: int | None = None, last: bool = False) -> bytes:
+    length = len(data) if size is None else size
+    return (last | kind << 1 | length << 3).to_bytes(3, "little") + data
+
+
+def frame(*blocks: bytes, size: int) -> bytes:
+    """A zstd frame with a window of 1 MiB, which declares *size* bytes."""
+    return ZSTD + b"\xc0\x50" + size.to_bytes(8, "little") + b"".join(blocks)
+
+
+def segment(plaintext: bytes) -> bytes:
+    """A bundle with one segment of this plaintext, whose binding comes with it."""
+    return Forgery().add(directory()).sealed(wire.SEGM, plaintext).bundle()
+
+
+def journal(raw: bytes) -> bytes:
+    return Forgery().add(directory()).section(wire.SEGM, b"", journal=raw).bundle()
+
+
+def batch(raw: bytes) -> bytes:
+    return Forgery().section(wire.ENTR, raw).bundle()
+
+
+def head(raw: bytes) -> bytes:
+    return Forgery(head=raw).bundle()
+
+
+def keys(header: bytes) -> bytes:
+    return Forgery(keys=agefile.MAGIC + header + b"--- " + b"A" * 43 + b"\n" + bytes(48)).add(directory()).bundle()
+
+
+def unknown(value: bytes) -> bytes:
+    """A batch with a field that this version doesn't know."""
+    return batch(b"\x83\xa7entries\x90\xa7skipped\x90\xa1x" + value)
+
+
+def array(items: bytes, count: int) -> bytes:
+    return b"\xdd" + struct.pack(">I", count) + items
+
+
+def texts(length: int) -> bytes:
+    """An array of short texts, each another object."""
+    count = length // 3
+    return array(b"".join(b"\xa2%c%c" % (33 + n % 90, 33 + n // 90 % 90) for n in range(count)), count)
+
+
+def lying_totals(claimed: int, batches: int) -> bytes:
+    """Many more rows than the head speaks of."""
+    forgery = Forgery(totals=Totals(entries=claimed, skipped=0, size=0, segments=0, batches=batches))
+    for number in range(batches):
+        names = range(number * 60_000, (number + 1) * 60_000)
+        forgery.batch([*([directory()] if not number else []), *(directory(b"%08d" % name) for name in names)])
+    return forgery.bundle()
+
+
+def claimed_totals(**claims: int) -> bytes:
+    totals = {"entries": 1, "skipped": 0, "size": 0, "segments": 0, "batches": 1, **claims}
+    return Forgery(totals=Totals(**totals)).add(directory()).bundle()
+
+
+def overlapping(count: int) -> bytes:
+    """Files of almost 16 MiB each, all in one segment of 16 MiB, and no two of them the same bytes."""
+    forgery = Forgery()
+    forgery.section(wire.SEGM, bytes(16 * MIB))
+    rows = []
+    for number in range(count):
+        size = 16 * MIB - number
+        # The first three are what they say: only the bytes that they share are wrong.
+        digest = hashlib.sha256(bytes(size)).digest() if number < 3 else bytes(32)
+        rows.append(forgery.file(b"%06d" % number, b"", size=size, sha256=digest, extents=[[0, 0, size]]))
+    return forgery.add(directory(), *rows).bundle()
+
+
+def the_same(count: int) -> bytes:
+    """Files that are one and the same: 16 MiB, so many times."""
+    forgery = Forgery()
+    data = bytes(16 * MIB)
+    forgery.section(wire.SEGM, data)
+    fields: dict[str, Any] = {"size": 16 * MIB, "sha256": hashlib.sha256(data).digest(), "extents": [[0, 0, 16 * MIB]]}
+    return forgery.add(directory(), *(forgery.file(b"%06d" % n, b"", **fields) for n in range(count))).bundle()
+
+
+def itself(count: int) -> bytes:
+    """Two files, each the same 16 MiB many times over."""
+    forgery = Forgery()
+    forgery.section(wire.SEGM, bytes(16 * MIB))
+    fields: dict[str, Any] = {"size": 16 * MIB * count, "sha256": bytes(32), "extents": [[0, 0, 16 * MIB]] * count}
+    return forgery.add(directory(), *(forgery.file(name, b"", **fields) for name in (b"a", b"b"))).bundle()
+
+
+def sections(count: int) -> bytes:
+    """Sections of nothing."""
+    forgery = Forgery()
+    for _ in range(count - 3):  # KEYS twice, and the head
+        forgery.body(wire.SEGM, b"")
+    forgery.totals = Totals(entries=0, skipped=0, size=0, segments=count - 3, batches=0)
+    return forgery.bundle()
+
+
+def rows(count: int) -> bytes:
+    """As many rows as a batch has room for, each shorter than any real one, and all in disorder."""
+    return Forgery().batch([directory(), *(directory(b"%06d" % (count - n)) for n in range(count))]).bundle()
+
+
+def links(count: int) -> bytes:
+    """Hard links to one another."""
+    return Forgery().add(directory(), *(hardlink(b"%06d" % n, b"%06d" % (n - 1)) for n in range(1, count))).bundle()
+
+
+ATTACKS: dict[str, tuple[Callable[[], bytes], str, str]] = {
+    "64 KB of tiny stanzas": (lambda: keys(b"-> a\n\n" * 10_000), "verify", "LimitExceeded R-6.2"),
+    "a stanza of 60 KB": (lambda: keys(b"-> a\n" + (b"A" * 64 + b"\n") * 900), "verify", "LimitExceeded R-6.2"),
+    "work factor 24": (
+        lambda: keys(b"-> scrypt " + b"A" * 22 + b" 24\n" + b"A" * 43 + b"\n"), "passphrase", "LimitExceeded R-6.4"
+    ),
+    "a header of 30 MB in a section": (
+        lambda: Forgery().add(directory()).body(wire.SEGM, agefile.MAGIC + b"-> a" + b"a" * 30_000_000).bundle(),
+        "verify", "LimitExceeded R-6.2",
+    ),
+    "a segment that claims 1 TiB": (
+        lambda: segment(binding(b"SEGM", 0, 1 << 40) + frame(block(0, b"x", last=True), size=1 << 40)),
+        "verify", "LimitExceeded R-7.5",
+    ),
+    "a frame that claims 1 TiB": (
+        lambda: segment(binding(b"SEGM", 0, 1) + frame(block(0, b"x", last=True), size=1 << 40)),
+        "verify", "Malformed R-7.3",
+    ),
+    "a window of 3 TiB": (
+        lambda: segment(binding(b"SEGM", 0, 1) + ZSTD + b"\x80\xff" + struct.pack("<I", 1) + block(0, b"x", last=True)),
+        "verify", "LimitExceeded R-7.4",
+    ),
+    "128 GiB in a frame that claims a byte": (
+        lambda: segment(
+            binding(b"SEGM", 0, 1) + frame(block(1, b"x", size=1 << 17) * 65_535, block(0, b"", last=True), size=1)
+        ),
+        "verify", "Malformed R-7.6",
+    ),
+    "30 MB of empty blocks": (
+        lambda: segment(binding(b"SEGM", 0, 0) + frame(block(0, b"") * 10_000_000, block(0, b"", last=True), size=0)),
+        "verify", "LimitExceeded R-7.11",
+    ),
+    "30 MB of padding": (
+        lambda: segment(
+            binding(b"SEGM", 0, 0) + frame(block(0, b"", last=True), size=0)
+            + struct.pack("<II", 0x184D2A51, 30_000_000) + bytes(30_000_000)
+        ),
+        "verify", "sound",
+    ),
+    "a journal of empty arrays": (lambda: journal(array(b"\x90" * 999_999, 999_999)), "verify", "LimitExceeded R-8.9"),
+    "a batch nested a million deep": (lambda: unknown(b"\x91" * MIB + b"\xc0"), "verify", "Malformed R-8.4"),
+    "an array of 4 billion": (lambda: unknown(b"\xdd\xff\xff\xff\xff"), "verify", "Malformed R-8.6"),
+    "arrays of 2 million, nested": (lambda: unknown(b"\xdd\x00\x1f\x00\x00" * 1000), "verify", "Malformed R-8.6"),
+    "a map of 4 billion": (lambda: unknown(b"\xdf\xff\xff\xff\xff"), "verify", "Malformed R-8.6"),
+    "bytes of 4 GiB": (lambda: unknown(b"\xc6\xff\xff\xff\xff"), "verify", "Malformed R-8.6"),
+    "2 MB of empty arrays": (lambda: unknown(array(b"\x90" * 2_000_000, 2_000_000)), "verify", "LimitExceeded R-8.9"),
+    "2 MB of empty maps": (lambda: unknown(array(b"\x80" * 2_000_000, 2_000_000)), "verify", "LimitExceeded R-8.9"),
+    "2 MB of short texts": (lambda: unknown(texts(2_000_000)), "verify", "sound"),
+    "a head of empty arrays": (lambda: head(b"\x81\xa1x" + array(b"\x90" * MIB, MIB)), "verify", "LimitExceeded R-8.9"),
+    "a head of short texts": (lambda: head(b"\x81\xa1x" + texts(2_000_000)), "verify", "Malformed R-9.0"),
+    "60,000 rows in disorder": (lambda: rows(60_000), "verify", "Malformed R-9.6"),
+    "300,000 rows where the head knows of one": (lambda: lying_totals(1, 5), "verify", "Malformed R-9.2"),
+    "2^23 entries and one": (lambda: claimed_totals(entries=(1 << 23) + 1), "verify", "LimitExceeded R-9.18"),
+    "2^23 skipped rows and one": (lambda: claimed_totals(skipped=(1 << 23) + 1), "verify", "LimitExceeded R-9.18"),
+    "more than 16 TiB": (lambda: claimed_totals(size=(16 << 40) + 1), "verify", "LimitExceeded R-9.18"),
+    "20,000 files that overlap": (lambda: overlapping(20_000), "verify", "Malformed R-9.11"),
+    "20,000 files of 16 MiB in one segment of 16 MiB": (lambda: the_same(20_000), "verify", "sound"),
+    "2 files that are 3.6 TiB of the same 16 MiB": (lambda: itself(120_000), "verify", "Malformed R-9.11"),
+    "the same, to be unpacked": (lambda: itself(120_000), "unpack", "NoSpace None"),
+    "20,000 hard links to one another": (lambda: links(20_000), "verify", "Malformed R-9.12"),
+    "65,536 sections of nothing": (lambda: sections(65_536), "verify", "Malformed R-6.1"),
+    "65,537 sections": (lambda: sections(65_537), "verify", "LimitExceeded R-4.14"),
+}  # fmt: skip
+
+
+Measure = Callable[[Path, str], tuple[str, float, int]]
+
+
+@pytest.fixture(scope="module")
+def measure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measure]:
+    """Runs a verb on a bundle in a process that has done nothing else: outcome, seconds, and bytes of memory."""
+    sound = tmp_path_factory.mktemp("sound") / "sound.ocbundle"
+    forgery = Forgery()
+    sound.write_bytes(forgery.add(directory(), forgery.file(b"a")).bundle())
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parent)])}
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, sound], stdin=PIPE, stdout=PIPE, text=True, env=environment
+    ) as process:
+
+        def run(bundle: Path, verb: str) -> tuple[str, float, int]:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(json.dumps([str(bundle), verb]) + "\n")
+            process.stdin.flush()
+            outcome, seconds, memory = json.loads(process.stdout.readline())
+            return outcome, seconds, memory
+
+        yield run
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+@pytest.mark.rule("R-13.3")
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_what_anybody_can_seal_takes_less_than_a_second_and_64_mebibytes(
+    attack: str, measure: Measure, tmp_path: Path
+) -> None:
+    make, verb, expected = ATTACKS[attack]
+    hostile = tmp_path / "hostile.ocbundle"
+    hostile.write_bytes(make())
+    assert verb != "unpack" or shutil.disk_usage(tmp_path).free < 3 << 40, "there is room for all of it"
+    outcome, seconds, memory = measure(hostile, verb)
+    size = hostile.stat().st_size
+    print(f"{attack}: {size:,} bytes, {outcome}, {seconds:.2f} s, {memory / MIB:.0f} MiB")  # noqa: T201 - to be read
+    assert (outcome, seconds < 1, memory < 64 * MIB) == (expected, True, True), (seconds, memory / MIB)
