@@ -83,7 +83,7 @@ class Header:
 def parse_header(data: bytes, *, max_length: int) -> Header:
     """Read the header at the start of *data*, before any key is used on it.
 
-    The bounds come first, since parsers that lack them take seconds for 64 KB of tiny stanzas.
+    The bounds come first, line by line, since parsers that lack them take seconds for 64 KB of tiny stanzas.
 
     Raises:
         Malformed: it isn't a binary age v1 header, canonical to the byte (R-6.1).
@@ -98,8 +98,9 @@ def parse_header(data: bytes, *, max_length: int) -> Header:
         if line.startswith(b"-> "):
             if len(stanzas) == limits.MAX_STANZAS:
                 raise LimitExceeded("an age header has too many stanzas", rule="R-6.2")
+            args = _stanza_args(line[3:])
             body, following = _stanza_body(data, following, max_length)
-            stanzas.append(Stanza(_stanza_args(line[3:]), body))
+            stanzas.append(Stanza(args, body))
         elif line.startswith(b"--- ") and stanzas:
             mac = _b64decode(line[4:])
             if len(mac) != 32:
@@ -122,11 +123,11 @@ def _line(data: bytes, position: int, max_length: int) -> tuple[bytes, int]:
 def _stanza_body(data: bytes, position: int, max_length: int) -> tuple[bytes, int]:
     lines: list[bytes] = []
     while True:
+        if len(lines) == limits.MAX_STANZA_LINES:
+            raise LimitExceeded("an age stanza has too many lines", rule="R-6.2")
         line, position = _line(data, position, max_length)
         if len(line) > 64:
             raise Malformed("a line of an age stanza is too long", rule="R-6.1")
-        if len(lines) == limits.MAX_STANZA_LINES:
-            raise LimitExceeded("an age stanza has too many lines", rule="R-6.2")
         lines.append(line)
         if len(line) < 64:  # the last line of a body is short, even if it must be empty for that
             return _b64decode(b"".join(lines)), position
@@ -216,7 +217,7 @@ def unwrap_x25519(stanza: Stanza, secret: bytes) -> bytes | None:
     """
     if len(stanza.args) != 2 or len(stanza.body) != _KEY + _TAG:
         raise Malformed("an X25519 stanza of another shape", rule="R-6.3")
-    share = _b64decode(stanza.args[1].encode("ascii"))
+    share = _b64decode(stanza.args[1].encode("ascii"), rule="R-6.3")
     if len(share) != 32:
         raise Malformed("an X25519 share isn't 32 bytes", rule="R-6.3")
     private = X25519PrivateKey.from_private_bytes(secret)
@@ -266,7 +267,7 @@ def open_passphrase(data: bytes, header: Header, passphrase: str, *, max_work_fa
         AuthenticationFailed: the file was changed.
     """
     args, body = header.stanzas[0].args, header.stanzas[0].body
-    salt = _b64decode(args[1].encode("ascii")) if len(args) == 3 else b""
+    salt = _b64decode(args[1].encode("ascii"), rule="R-6.4") if len(args) == 3 else b""
     if len(salt) != 16 or len(body) != _KEY + _TAG or not args[2].isdigit() or args[2].startswith("0"):
         raise Malformed("a passphrase stanza of another shape", rule="R-6.4")
     if len(args[2]) > 2 or int(args[2]) > min(max_work_factor, limits.SCRYPT_MAX_WORK_FACTOR):
@@ -400,11 +401,11 @@ def _b64encode(data: bytes) -> str:
     return base64.b64encode(data).rstrip(b"=").decode("ascii")
 
 
-def _b64decode(text: bytes) -> bytes:
+def _b64decode(text: bytes, *, rule: str = "R-6.1") -> bytes:
     try:
         data = base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
     except binascii.Error as error:
-        raise Malformed("broken base64 in an age header", rule="R-6.1") from error
+        raise Malformed("broken base64 in an age header", rule=rule) from error
     if _b64encode(data).encode("ascii") != text:  # one encoding for each value (RFC 4648, section 3.5)
-        raise Malformed("base64 in an age header isn't canonical", rule="R-6.1")
+        raise Malformed("base64 in an age header isn't canonical", rule=rule)
     return data

@@ -99,7 +99,7 @@ def _decode_journal(place: Place, packed: bytes) -> bytes:
 
 def _frame_header(frame: memoryview, *, rule: str) -> tuple[int, int, bool]:
     """Length of the frame header, content size it declares, and whether a checksum ends the frame."""
-    if bytes(frame[:4]) != _ZSTD_MAGIC or len(frame) < 6:
+    if bytes(frame[:4]) != _ZSTD_MAGIC or len(frame) < 5:
         raise Malformed("no zstd frame where one should be", rule=rule)
     descriptor = frame[4]
     size_flag, single_segment = descriptor >> 6, descriptor >> 5 & 1

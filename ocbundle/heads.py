@@ -5,6 +5,7 @@ Implements sections 9.1 to 9.3 of the specification.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Final
 
@@ -99,46 +100,53 @@ def decode_manifest(data: bytes, *, bundle_id: bytes) -> Manifest:
     """
     value = unpack_map(data)
     with encoding_first(value):
-        return _decode_head(Map(value, "manifest", frozenset(_KNOWN_HEAD), 1), bundle_id)
+        if type(value.get("bundle_id")) is bytes and value["bundle_id"] != bundle_id:
+            raise AuthenticationFailed("the manifest is another bundle's", rule="R-9.1")
+        manifest = _decode_head(Map(value, "manifest", frozenset(_KNOWN_HEAD), 1))
+        _check_names(manifest.roots, manifest.profiles)
+        for key in ("users", "groups"):
+            if any(row[0] >= following[0] for row, following in itertools.pairwise(value[key])):
+                raise Malformed(f"manifest: {key} aren't ascending", rule="R-9.3")
+        return manifest
 
 
-def _decode_head(head: Map, bundle_id: bytes) -> Manifest:
-    if head.get("bundle_id", bytes) != bundle_id:
-        raise AuthenticationFailed("the manifest is another bundle's", rule="R-9.1")
-    roots = tuple(_decode_root(item) for item in head.maps("roots", _KNOWN_ROOT))
-    profiles = tuple(_decode_profile(item) for item in head.maps("profiles", _KNOWN_PROFILE))
-    _check_names(roots, profiles)
-    source = head.map("source", _KNOWN_HOST)
-    totals = head.map("totals", _KNOWN_TOTALS)
+def _decode_head(head: Map) -> Manifest:
+    # Fields are asked for in the order in which they stand in the file: of several faults, the first is reported.
     return Manifest(
-        bundle_id=bundle_id,
+        bundle_id=head.get("bundle_id", bytes),
         created=head.get("created", int),
         generator=head.get("generator", str),
-        source=Host(
-            host=source.get("host", str),
-            os=source.get("os", str),
-            user=source.get("user", str),
-            uid=source.get("uid", int),
-            gid=source.get("gid", int),
-            home=source.get("home", bytes),
-        ),
-        roots=roots,
-        profiles=profiles,
-        users=_decode_owners(head, "users"),
         groups=_decode_owners(head, "groups"),
-        totals=Totals(
-            entries=totals.get("entries", int),
-            skipped=totals.get("skipped", int),
-            size=totals.get("bytes", int),
-            segments=totals.get("segments", int),
-            batches=totals.get("batches", int),
-        ),
+        profiles=tuple(_decode_profile(item) for item in head.maps("profiles", _KNOWN_PROFILE)),
+        roots=_decode_roots(head),
+        source=_decode_host(head.map("source", _KNOWN_HOST)),
+        totals=_decode_totals(head.map("totals", _KNOWN_TOTALS)),
+        users=_decode_owners(head, "users"),
+    )
+
+
+def _decode_host(source: Map) -> Host:
+    return Host(
+        gid=source.get("gid", int),
+        home=source.get("home", bytes),
+        host=source.get("host", str),
+        os=source.get("os", str),
+        uid=source.get("uid", int),
+        user=source.get("user", str),
+    )
+
+
+def _decode_totals(totals: Map) -> Totals:
+    return Totals(
+        batches=totals.get("batches", int),
+        size=totals.get("bytes", int),
+        entries=totals.get("entries", int),
+        segments=totals.get("segments", int),
+        skipped=totals.get("skipped", int),
     )
 
 
 def _check_names(roots: Sequence[Root], profiles: Sequence[Profile]) -> None:
-    if len(roots) > limits.MAX_ROOTS:
-        raise LimitExceeded(f"{len(roots)} roots", rule="R-9.4")
     names = {root.name for root in roots}
     if len(names) < len(roots):
         raise Malformed("two roots have one name", rule="R-9.4")
@@ -151,17 +159,13 @@ def _check_names(roots: Sequence[Root], profiles: Sequence[Profile]) -> None:
 
 def _decode_owners(head: Map, key: str) -> dict[int, str]:
     owners: dict[int, str] = {}
-    previous = -1
     for row in head.get(key, list):
         if type(row) is not list or [type(item) for item in row] != [int, str]:
             raise Malformed(f"manifest: {key} isn't a list of number and name", rule="R-9.0")
         number, name = row
         if not 0 <= number <= limits.MAX_INTEGER:
             raise Malformed(f"manifest: a number of {key} is out of range", rule="R-8.8")
-        if number <= previous:
-            raise Malformed(f"manifest: {key} aren't ascending", rule="R-9.3")
         owners[number] = name
-        previous = number
     return owners
 
 
@@ -172,40 +176,51 @@ def _role(name: str) -> Role:
         return Role.EXTRA
 
 
-def _decode_root(item: Map) -> Root:
-    role = item.get("role", str)
-    return Root(
-        name=item.get("name", str),
-        role=_role(role),
-        source=item.get("source", bytes),
-        profile=item.optional("profile", str),
+def _decode_roots(head: Map) -> tuple[Root, ...]:
+    count = len(head.get("roots", list))
+    if count > limits.MAX_ROOTS:
+        raise LimitExceeded(f"{count} roots", rule="R-9.4")
+    return tuple(
+        Root(
+            name=item.get("name", str),
+            profile=item.optional("profile", str),
+            role=_role(item.get("role", str)),
+            source=item.get("source", bytes),
+        )
+        for item in head.maps("roots", _KNOWN_ROOT)
     )
 
 
 def _decode_profile(item: Map) -> Profile:
-    schemas = item.get("schemas", dict)
-    if not all(type(version) is int for version in schemas.values()):
-        raise Malformed("manifest profiles: schemas aren't versions by path", rule="R-9.0")
-    if not all(0 <= version <= limits.MAX_INTEGER for version in schemas.values()):
-        raise Malformed("manifest profiles: a version of schemas is out of range", rule="R-8.8")
-    workspaces = []
-    for workspace in item.maps("workspaces", _KNOWN_WORKSPACE):
-        path = workspace.get("path", bytes)
-        paths.check(path)
-        workspaces.append(Workspace(agent=workspace.get("agent", str), root=workspace.get("root", str), path=path))
     return Profile(
-        name=item.get("name", str),
-        state=item.get("state", str),
-        config=item.optional("config", bytes),
-        workspaces=tuple(workspaces),
-        mode=item.optional("mode", str),
-        port=item.optional("port", int),
-        version=item.optional("version", str),
-        era=item.optional("era", str),
-        schemas=schemas,
         agents=item.strings("agents"),
         channels=item.strings("channels"),
-        plugins=item.strings("plugins"),
-        secrets=item.strings("secrets"),
+        config=item.optional("config", bytes),
+        era=item.optional("era", str),
+        mode=item.optional("mode", str),
+        name=item.get("name", str),
         needs=item.strings("needs") if "needs" in item.value else (),
+        plugins=item.strings("plugins"),
+        port=item.optional("port", int),
+        schemas=_decode_schemas(item),
+        secrets=item.strings("secrets"),
+        state=item.get("state", str),
+        version=item.optional("version", str),
+        workspaces=tuple(_decode_workspace(workspace) for workspace in item.maps("workspaces", _KNOWN_WORKSPACE)),
     )
+
+
+def _decode_schemas(item: Map) -> dict[str, int]:
+    schemas: dict[str, int] = item.get("schemas", dict)
+    for version in schemas.values():
+        if type(version) is not int:
+            raise Malformed("manifest profiles: schemas aren't versions by path", rule="R-9.0")
+        if not 0 <= version <= limits.MAX_INTEGER:
+            raise Malformed("manifest profiles: a version of schemas is out of range", rule="R-8.8")
+    return schemas
+
+
+def _decode_workspace(item: Map) -> Workspace:
+    workspace = Workspace(agent=item.get("agent", str), path=item.get("path", bytes), root=item.get("root", str))
+    paths.check(workspace.path)
+    return workspace

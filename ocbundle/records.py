@@ -151,17 +151,16 @@ def decode_batch(data: bytes, *, roots: Sequence[str]) -> Batch:
 
     with encoding_first(value):
         batch = Map(value, "entries", frozenset({"entries", "skipped"}), 1)
+        entries, skipped = batch.get("entries", list), batch.get("skipped", list)
         return Batch(
-            entries=tuple(_decode_row(row, root_of, _SHAPES) for row in batch.get("entries", list)),
-            skipped=tuple(_decode_skipped(row, root_of) for row in batch.get("skipped", list)),
+            entries=tuple(_decode_row(row, root_of, _SHAPES) for row in entries),
+            skipped=tuple(_decode_skipped(row, root_of) for row in skipped),
         )
 
 
 def decode_journal(data: bytes) -> tuple[Entry, ...]:
     """Read a journal's raw bytes. The entries carry no digest."""
     rows = unpack(data)
-    if type(rows) is not list:
-        raise Malformed("a journal isn't a list", rule="R-7.8")
 
     def root_of(name: object) -> str:
         if type(name) is not str:
@@ -170,6 +169,8 @@ def decode_journal(data: bytes) -> tuple[Entry, ...]:
         return name
 
     with encoding_first(rows):
+        if type(rows) is not list:
+            raise Malformed("a journal isn't a list", rule="R-7.8")
         return tuple(_decode_row(row, root_of, _JOURNAL_SHAPES) for row in rows)
 
 
@@ -287,8 +288,9 @@ def _decode_skipped(row: object, root_of: Callable[[object], str]) -> Skipped:
         raise Malformed("a skipped row's field is of another type", rule="R-9.16")
     if detail is not None and type(detail) is not str:
         raise Malformed("a skipped row's detail isn't text", rule="R-9.16")
+    name = root_of(root)
     paths.check(path)
-    return Skipped(root=root_of(root), path=path, kind=kind, reason=_member(Reason, reason) or reason, detail=detail)
+    return Skipped(root=name, path=path, kind=kind, reason=_member(Reason, reason) or reason, detail=detail)
 
 
 def _member(kind: type[_E], value: str) -> _E | None:

@@ -90,6 +90,8 @@ _HEADER_FAULTS: dict[str, Callable[[bytes], bytes]] = {
     "short_mac": lambda body: body.replace(body[body.index(b"---") + 4 :].split(b"\n")[0], b"AAAA", 1),
     "other_line": lambda body: body.replace(b"\n---", b"\nhello\n---", 1),
     "not_canonical_base64": _not_canonical,
+    "long_line": lambda body: body.replace(b"\n---", b"\n-> x-grease\n" + b"A" * 68 + b"\n---", 1),
+    "nothing_of_age": lambda _: bytes(20_000),
 }
 
 
@@ -232,6 +234,7 @@ def passphrase_stanza(d: Draft) -> None:
         "short_share": (b"X25519 " + age.b64(bytes(31)), bytes(32)),
         "short_body": (b"X25519 " + age.b64(b"\x09" + bytes(31)), bytes(31)),
         "low_order": (b"X25519 " + age.b64(bytes(32)), bytes(32)),
+        "share_not_canonical": (b"X25519 CQ" + b"A" * 40 + b"B", bytes(32)),
     },
     "Malformed",
 )
@@ -278,6 +281,7 @@ def work_factor(d: Draft, factor: bytes) -> None:
     "R-6.4",
     {
         "leading_zero": (16, b"010", 32),
+        "leading_zero_before_limit": (16, b"0100", 32),
         "zero": (16, b"0", 32),
         "signed": (16, b"+9", 32),
         "letters": (16, b"ten", 32),
@@ -290,6 +294,14 @@ def scrypt_shape(d: Draft, shape: tuple[int, bytes, int]) -> None:
     """A scrypt stanza of another shape than age's."""
     salt, factor, body = shape
     _keys(d, d.keys_body(None, lambda _: age.stanza(b"scrypt " + age.b64(bytes(salt)) + b" " + factor, bytes(body))))
+    opened_by_passphrase(d)
+
+
+@vector("R-6.4", "Malformed")
+def scrypt_salt(d: Draft) -> None:
+    """The salt of a scrypt stanza isn't canonical base64: bits that no byte uses are set."""
+    salt = b"A" * 21 + b"B"
+    _keys(d, d.keys_body(None, lambda _: age.stanza(b"scrypt " + salt + b" 10", bytes(32))))
     opened_by_passphrase(d)
 
 

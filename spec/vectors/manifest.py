@@ -148,6 +148,10 @@ def header(d: Draft, data: bytes) -> None:
         "reserved_byte": lambda raw: b"\x8a" + raw[1:] + b"\xa3zzz\xc1",
         "claims_4_gib": lambda raw: b"\x8a" + raw[1:] + b"\xa3zzz\xdd\xff\xff\xff\xff",
         "claims_a_long_map": lambda _: b"\xdf\xff\xff\xff\xff",
+        "cut_in_text": lambda raw: b"\x8a" + raw[1:] + b"\xa3zzz\xa5ab",
+        "cut_in_bytes": lambda raw: b"\x8a" + raw[1:] + b"\xa3zzz\xc4\x05ab",
+        "cut_in_number": lambda raw: b"\x8a" + raw[1:] + b"\xa3zzz\xcd\x01",
+        "cut_in_length": lambda raw: b"\x8a" + raw[1:] + b"\xa3zzz\xda\x01",
     },
     "Malformed",
 )
@@ -241,12 +245,21 @@ def unknown_number(d: Draft) -> None:
     d.head["zzz"] = -1
 
 
+@vector("R-8.8", "Malformed")
+def unknown_number_in_batch(d: Draft) -> None:
+    """A number under an unknown key of a batch is out of range."""
+    d.sample()
+    d.batches[0]["zzz"] = [2**53]
+
+
 # --- the head -------------------------------------------------------------------------------------------------------
 
 
 @vectors(
     "R-9.0",
     {
+        "no_bundle_id": ("bundle_id", None),
+        "bundle_id_as_text": ("bundle_id", "0" * 16),
         "no_created": ("created", None),
         "created_as_text": ("created", "today"),
         "created_as_bool": ("created", True),

@@ -5,7 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from spec.vectors import age
-from spec.vectors.builder import ENTR, KEYS, MANI, MTIME, SEGM, STRANGER, Draft, Section, block, frame, pack, skippable
+from spec.vectors.builder import (
+    ENTR,
+    EXTENTS,
+    EXTRA,
+    IDENTITY,
+    KEYS,
+    MANI,
+    MTIME,
+    SEGM,
+    STRANGER,
+    UID,
+    Draft,
+    Section,
+    block,
+    frame,
+    pack,
+    profile,
+    root,
+    skippable,
+)
 from spec.vectors.cases import framing, vector, vectors
 
 _WRONG_MAC = {"frame_mac": bytes(32)}
@@ -76,6 +95,30 @@ def header_before_digest(d: Draft) -> bytes:
     return d.frame(sections, index=index)
 
 
+def _stanzas_of_keys(d: Draft, stanzas: bytes) -> None:
+    own = age.x25519(d.random, age.public(IDENTITY))
+    d.sample()
+    d.keys = [d.keys_body(None, lambda key: own(key) + stanzas)]
+
+
+@framing("R-6.2", "LimitExceeded")
+def count_before_arguments(d: Draft) -> None:
+    """The 129th stanza of an age header has a blank argument."""
+    _stanzas_of_keys(d, age.stanza(b"x-grease", b"") * 127 + age.stanza(b"x-grease ", b""))
+
+
+@framing("R-6.1", "Malformed")
+def arguments_before_body(d: Draft) -> None:
+    """A stanza has a blank argument, and 65 lines: the line that stands first is reported."""
+    _stanzas_of_keys(d, age.stanza(b"x-grease ", b"g" * 64 * 48))
+
+
+@framing("R-6.2", "LimitExceeded")
+def lines_before_their_length(d: Draft) -> None:
+    """The 65th line of a stanza is also too long."""
+    _stanzas_of_keys(d, b"-> x-grease\n" + (b"A" * 64 + b"\n") * 64 + b"A" * 65 + b"\n")
+
+
 @vector("R-5.9", "AuthenticationFailed", "ChecksumMismatch")
 def mac_before_body(d: Draft) -> bytes:
     """A wrong MAC, and a damaged MANI: with a key, the MAC comes first."""
@@ -121,6 +164,44 @@ def length_before_frame(d: Draft) -> None:
     """A segment that claims to be too long, and holds no zstd frame."""
     d.sample()
     d.change(SEGM, raw_length=2**40, frame=b"")
+
+
+def _frame(d: Draft, data: bytes) -> None:
+    d.directory(b"")
+    d.file(b"a", b"twelve bytes")
+    d.change(SEGM, frame=data)
+
+
+@vectors(
+    "R-7.4",
+    {
+        "reserved_bit_before_cut": frame(b"", head=b"\x08", blocks=b""),
+        "dictionary_before_size": frame(b"twelve bytes", head=b"\x01\x58\x07"),
+    },
+    "Malformed",
+)
+def frame_header(d: Draft, data: bytes) -> None:
+    """A zstd frame whose header breaks two rules, the first of them R-7.4."""
+    _frame(d, data)
+
+
+@vector("R-7.3", "Malformed")
+def declared_before_window(d: Draft) -> None:
+    """A zstd frame that doesn't declare its size, and asks for too large a window."""
+    _frame(d, frame(b"twelve bytes", head=b"\x00\x69"))
+
+
+@vector("R-7.4", "LimitExceeded")
+def window_before_size(d: Draft) -> None:
+    """A zstd frame with too large a window, and another size than the raw length."""
+    _frame(d, frame(b"twelve bytes", head=b"\x80\x69\x0d\0\0\0"))
+
+
+@vector("R-7.8", "LimitExceeded")
+def journal_length_before_blocks(d: Draft) -> None:
+    """A journal of more than 1 MiB, whose only block is cut off."""
+    d.sample()
+    d.change(SEGM, journal=frame(b"", size=(1 << 20) + 1, blocks=b"\x01"))
 
 
 @vector("R-7.7", "Malformed")
@@ -188,6 +269,81 @@ def bundle_before_field(d: Draft) -> None:
     d.head["roots"] = None
 
 
+@vector("R-9.1", "AuthenticationFailed")
+def bundle_before_important_key(d: Draft) -> None:
+    """A head that names another bundle, and has a key that every reader must know."""
+    d.sample()
+    d.head = {"!new": None, **d.head, "bundle_id": bytes(16)}
+
+
+@vector("R-8.7", "UnsupportedVersion")
+def important_key_before_field(d: Draft) -> None:
+    """A head with a key that every reader must know, and a field of another type."""
+    d.sample()
+    d.head = {"!new": None, **d.head, "created": "today"}
+
+
+@vector("R-9.0", "Malformed")
+def fields_before_roots(d: Draft) -> None:
+    """A field of another type, and behind it a root with a key that every reader must know."""
+    d.sample()
+    d.head["generator"] = 1
+    d.head["roots"] = [{"!new": None, **root("default")}]
+
+
+@vector("R-9.0", "Malformed")
+def types_before_name(d: Draft) -> None:
+    """A root whose name leads upwards, and whose source is text."""
+    d.sample()
+    d.head["roots"] = [root("..", source="/srv")]
+
+
+@vector("R-9.7", "Malformed")
+def profiles_before_roots(d: Draft) -> None:
+    """A workspace's path that leads upwards, and a root's name that does."""
+    d.sample()
+    workspace = {"agent": "a", "path": b"../x", "root": "default"}
+    d.head["profiles"] = [profile("p", "default", workspaces=[workspace])]
+    d.head["roots"] = [root("..")]
+
+
+@vector("R-9.5", "Malformed")
+def profiles_before_owners(d: Draft) -> None:
+    """A profile of a root that isn't there, and groups out of order."""
+    d.sample()
+    d.head["profiles"] = [profile("p", "elsewhere")]
+    d.head["groups"] = [[5, "a"], [4, "b"]]
+
+
+@vector("R-9.0", "Malformed")
+def types_before_number_of_owner(d: Draft) -> None:
+    """A user with a number out of range, and a number for a name."""
+    d.sample()
+    d.head["users"] = [[-1, 0]]
+
+
+@vector("R-9.3", "Malformed")
+def owners_before_totals(d: Draft) -> None:
+    """Users out of order, and a wrong count of segments."""
+    d.sample()
+    d.head["users"] = [[5, "a"], [4, "b"]]
+    d.totals = {"segments": 2}
+
+
+@vector("R-8.7", "UnsupportedVersion")
+def important_key_before_lists(d: Draft) -> None:
+    """A batch with a key that every reader must know, and no list of entries."""
+    d.sample()
+    d.change(ENTR, raw=pack({"!new": None, "entries": {}, "skipped": []}))
+
+
+@vector("R-9.0", "Malformed")
+def lists_before_rows(d: Draft) -> None:
+    """A batch with a row that is none, and no list of skipped rows."""
+    d.sample()
+    d.change(ENTR, raw=pack({"entries": [[]], "skipped": {}}))
+
+
 @vector("R-9.2", "Malformed")
 def head_before_batches(d: Draft) -> None:
     """A head with a wrong count of segments, and a batch that is no map."""
@@ -201,6 +357,29 @@ def types_before_values(d: Draft) -> None:
     """A row with a path that leads upwards, and a size that is text."""
     d.directory(b"")
     d.file(b"../a", b"x")[7] = "1"
+
+
+@vector("R-8.8", "Malformed")
+def numbers_before_extents(d: Draft) -> None:
+    """A row with a number out of range, and an extent of two fields."""
+    d.sample()
+    d.row(b"a")[UID] = 2**53
+    d.row(b"a")[EXTENTS] = [[0, 6]]
+
+
+@vector("R-9.15", "LimitExceeded")
+def extra_before_extents(d: Draft) -> None:
+    """A row with too long an extra, and an extent of two fields."""
+    d.sample()
+    d.row(b"a")[EXTRA] = {"xattrs": [[b"user.a", bytes(65536)]]}
+    d.row(b"a")[EXTENTS] = [[0, 6]]
+
+
+@vector("R-9.5", "Malformed")
+def root_before_path(d: Draft) -> None:
+    """A skipped row of a root that isn't there, whose path leads upwards."""
+    d.sample()
+    d.skip(b"../x", "file", "limit", root=1)
 
 
 @vector("R-9.7", "Malformed")

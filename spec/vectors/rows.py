@@ -63,6 +63,7 @@ def _change(d: Draft, fields: dict[int, Any], path: bytes = b"a") -> None:
         "empty_extra": {EXTRA: {}},
         "extra_as_array": {EXTRA: []},
         "capture_as_number": {EXTRA: {"capture": 1}},
+        "capture_as_nil": {EXTRA: {"capture": None}},
         "acl_as_map": {EXTRA: {"acl": {}}},
         "empty_acl": {EXTRA: {"acl": []}},
         "acl_of_numbers": {EXTRA: {"acl": [1, 4, 32]}},
@@ -73,6 +74,7 @@ def _change(d: Draft, fields: dict[int, Any], path: bytes = b"a") -> None:
         "grant_rights_as_bool": {EXTRA: {"acl": [ACL[0], [2, 33, None, True], *ACL[2:]]}},
         "no_default_acl": {EXTRA: {"default_acl": None}},
         "xattrs_as_map": {EXTRA: {"xattrs": {}}},
+        "xattrs_as_nil": {EXTRA: {"xattrs": None}},
         "xattr_as_text": {EXTRA: {"xattrs": [["user.a", b"x"]]}},
     },
     "Malformed",
@@ -164,7 +166,7 @@ def skipped_row(d: Draft, value: Row) -> None:
     d.batches[0]["skipped"].append(value)
 
 
-@vectors("R-9.5", {"next": 1, "greatest": 2**53 - 1}, "Malformed")
+@vectors("R-9.5", {"next": 1, "greatest": 2**53 - 1, "beyond": 2**53, "negative": -1}, "Malformed")
 def root_index(d: Draft, index: int) -> None:
     """An entry names a root that isn't there."""
     _change(d, {ROOT: index}, b"b")
@@ -175,6 +177,13 @@ def root_index_of_skipped(d: Draft) -> None:
     """A skipped row names a root that isn't there."""
     d.sample()
     d.skip(b"z", "file", "limit", root=1)
+
+
+@vector("R-9.5", "Malformed")
+def negative_root_index_of_skipped(d: Draft) -> None:
+    """A skipped row names a root by a negative number."""
+    d.sample()
+    d.skip(b"z", "file", "limit", root=-1)
 
 
 @vectors(
@@ -364,7 +373,7 @@ def later_segment(d: Draft) -> bytes:
     return d.frame(sections)
 
 
-@vectors("R-9.13", {"empty": b"", "nul": b"a\0b"}, "Malformed")
+@vectors("R-9.13", {"empty": b"", "nul": b"a\0b", "nul_in_long": bytes(5000)}, "Malformed")
 def symlink(d: Draft, target: bytes) -> None:
     """A symbolic link's target can't be one."""
     d.sample()

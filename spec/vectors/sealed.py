@@ -123,6 +123,7 @@ def zstd_frame(d: Draft, data: bytes) -> None:
         "reserved_bit": b"\xa8\x0c\0\0\0",
         "dictionary": b"\xa1\x07\x0c\0\0\0",
         "dictionary_4": b"\xa3" + b"\x0c\0\0\0" * 2,
+        "dictionary_0": b"\xa1\x00\x0c\0\0\0",
     },
     "Malformed",
 )
@@ -276,6 +277,20 @@ def journal_content(d: Draft) -> None:
     """A journal's frame doesn't hold what it declares."""
     d.sample()
     d.change(SEGM, journal=frame(b"", size=12, blocks=block(b"eleven byte")))
+
+
+@vector("R-7.6", "Malformed")
+def journal_reserved_block(d: Draft) -> None:
+    """A journal's frame has a block of the reserved type, which has as many bytes as it says."""
+    d.sample()
+    d.change(SEGM, journal=frame(b"", size=1, blocks=block(pack([]), kind=3)))
+
+
+@vector("R-7.4", "LimitExceeded")
+def journal_window(d: Draft) -> None:
+    """A journal's frame asks for a window of more than 8 MiB."""
+    d.sample()
+    d.change(SEGM, journal=frame(pack([]), head=b"\x80\x69\x01\0\0\0"))
 
 
 @vector("R-7.4", "Malformed")

@@ -94,6 +94,14 @@ def keys_with_comments(d: Draft) -> None:
     d.sample()
 
 
+@vector("R-6.5")
+def keys_of_two_bundles(d: Draft) -> None:
+    """A KEYS text that names another bundle too: that line is a comment."""
+    other = f"# bundle: {bytes(16).hex()}\n".encode()
+    d.keys = [d.keys_body(other + d.keys_text())]
+    d.sample()
+
+
 def _with_grease(d: Draft, count: int, body: bytes) -> age.Stanzas:
     own = age.x25519(d.random, age.public(d.secret))
     return lambda key: own(key) + b"".join(age.stanza(b"%d-grease x y" % i, body) for i in range(count))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from spec.vectors.builder import (
+    ENTR,
     EXTENTS,
     SEGM,
     SHA256,
     SIZE,
     Draft,
+    Map,
     Row,
     frame,
     root,
@@ -171,6 +173,7 @@ def hard_link_to_other_root(d: Draft) -> None:
         "same_end": ([[0, 0, 8]], [[0, 4, 4]]),
         "divided": ([[0, 0, 8]], [[0, 0, 4], [0, 4, 4]]),
         "one_of_two": ([[0, 0, 4], [None, 0, 2]], [[0, 0, 4]]),
+        "before_other_holes": ([[0, 0, 4], [None, 0, 2]], [[0, 0, 4], [None, 0, 3]]),
     },
     "Malformed",
 )
@@ -204,6 +207,18 @@ def entry_and_skipped_apart(d: Draft) -> None:
     d.sample()
     d.new_batch()
     d.skip(b"a", "file", "vanished")
+
+
+@vectors(
+    "R-9.18",
+    {"entries": {"entries": 2**23 + 1}, "skipped": {"skipped": 2**23 + 1}, "bytes": {"bytes": 2**44 + 1}},
+    "LimitExceeded",
+)
+def announced(d: Draft, totals: Map) -> None:
+    """The head announces more than there may be: no batch is read."""
+    d.sample()
+    d.totals = totals
+    d.change(ENTR, raw=b"")
 
 
 @vector("R-9.18", "LimitExceeded")

@@ -300,7 +300,7 @@ MAPS = {
     }.items()
 }
 ROWS = {
-    "owner": "uint str",
+    "owner": "int str",
     "skipped": "uint bin str str str?",
     "extent": "uint? uint uint",
     "grant": "uint uint? str? uint",
@@ -333,6 +333,7 @@ def check(value: Value, word: str, rule: str) -> None:
         need(isinstance(value, list) and len(value) == len(types), rule)
         for item, inner in zip(value, types, strict=True):
             check(item, inner, rule)
+        need(word != "owner" or 0 <= value[0] < 1 << 53, "R-8.8")
     else:
         need(isinstance(value, Table), rule)
         check_map(value, word, rule)
@@ -417,6 +418,7 @@ def entry_of(row: Value, roots: int | None) -> Entry:
     need(sum(length for _, _, length in entry.extents or ()) == (entry.size or 0), "R-9.10")
     if entry.kind == HARD_LINK:
         check_path(entry.target)
+        need(entry.target, "R-9.12")
     elif entry.kind == SYMLINK:
         need(entry.target and b"\0" not in entry.target, "R-9.13")
         need(len(entry.target) <= 4095, "R-9.13", LIMIT)
@@ -462,6 +464,10 @@ def mode_of(grants: list[list[Value]]) -> int:
 
     named = any(grant[0] in (2, 8) for grant in grants)
     return common(1) << 6 | common(4, 16, 2) << 3 | (common(32, 16, 2, 8) if named else common(32))
+
+
+def check_totals(entries: int, skipped: int, size: int) -> None:
+    need(entries <= 1 << 23 and skipped <= 1 << 23 and size <= 16 << 40, "R-9.18", LIMIT)
 
 
 def walk_order(root: int, path: bytes) -> tuple[int, bytes]:
@@ -619,6 +625,7 @@ class Reader:
         self.key = self.bundle_key(identities, passphrase)
         self.verify_frame()
         self.read_head()
+        check_totals(*(self.head["totals"][key] for key in ("entries", "skipped", "bytes")))
         self.entries, self.skipped, self.total = list[Entry](), list[list[Value]](), 0
         self.directories = set[tuple[int, bytes]]()
         for section in self.by_kind[b"ENTR"]:
@@ -658,7 +665,7 @@ class Reader:
             self.check_place(entry)
             self.entries.append(entry)
             self.total += entry.size or 0
-            need(len(self.entries) <= 1 << 23 and self.total <= 16 << 40, "R-9.18", LIMIT)
+            check_totals(len(self.entries), 0, self.total)
             need(all(segment is None or segment in before for segment, _, _ in entry.extents or ()), "R-9.10")
         for row in batch["skipped"]:
             check(row, "skipped", "R-9.16")
@@ -667,7 +674,7 @@ class Reader:
             last = self.skipped[-1] if self.skipped else None
             need(last is None or walk_order(last[0], last[1]) < walk_order(row[0], row[1]), "R-9.6")
             self.skipped.append(row)
-            need(len(self.skipped) <= 1 << 23, "R-9.18", LIMIT)
+            check_totals(0, len(self.skipped), 0)
 
     def check_place(self, entry: Entry) -> None:
         """R-9.6, R-9.8, and of R-9.12 that the target stands before the link."""
