@@ -367,6 +367,14 @@ def numbers_before_extents(d: Draft) -> None:
     d.row(b"a")[EXTENTS] = [[0, 6]]
 
 
+@vector("R-8.8", "Malformed")
+def numbers_before_extra(d: Draft) -> None:
+    """A row with a number out of range, and an extra that is an empty map."""
+    d.sample()
+    d.row(b"a")[UID] = 2**53
+    d.row(b"a")[EXTRA] = {}
+
+
 @vector("R-9.15", "LimitExceeded")
 def extra_before_extents(d: Draft) -> None:
     """A row with too long an extra, and an extent of two fields."""

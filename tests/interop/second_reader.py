@@ -400,7 +400,6 @@ def entry_of(row: Value, roots: int | None) -> Entry:
     need(isinstance(row, list) and len(row) == 12 and type(row[2]) is int and 0 <= row[2] <= 3, "R-9.16")
     check(row, ("journal-" if roots is None else "") + KINDS[row[2]], "R-9.16")
     entry = Entry._make([*row[:2], KINDS[row[2]], *row[3:]])
-    need(entry.extra is None or entry.extra, "R-9.16")
     if roots is None:
         check_root_name(entry.root)
     need(roots is None or 0 <= entry.root < roots, "R-9.5")
