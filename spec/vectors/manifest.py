@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from spec.vectors.builder import ENTR, MANI, SIZE, Draft, Map, pack, profile, root, seeded
+from spec.vectors.builder import ENTR, MANI, SIZE, Draft, Map, block, frame, pack, profile, root, seeded
 from spec.vectors.cases import vector, vectors
 
 _SHORT = b"\xa7created\xce"
@@ -396,6 +396,17 @@ def root_twice(d: Draft) -> None:
     """Two roots have one name."""
     d.head["roots"] = [root("default"), root("default")]
     d.sample()
+
+
+@vector("R-9.4", "LimitExceeded")
+def too_many_roots(d: Draft) -> None:
+    """65,536 roots: they are counted before it shows that they are none."""
+    d.sample()
+    before, after = d.head_bytes().split(pack(d.head["roots"]))
+    before += b"\xdd" + (1 << 16).to_bytes(4)
+    blocks = block(before, last=False) + block(b"\xc0", kind=1, size=1 << 16, last=False) + block(after)
+    size = len(before) + (1 << 16) + len(after)
+    d.change(MANI, raw_length=size, frame=frame(b"", size=size, blocks=blocks))
 
 
 @vectors(
