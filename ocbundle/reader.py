@@ -11,7 +11,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
@@ -20,6 +20,7 @@ from ocbundle.errors import ChecksumMismatch, DamagedBundle, EntryMissing, Malfo
 from ocbundle.ledger import Ledger
 from ocbundle.model import Entry, Extent, Kind, Manifest, Skipped
 from ocbundle.sealing import BundleKey
+from ocbundle.workers import Workers
 
 _CHUNK: Final = limits.MIB
 _CACHE: Final = 2 * limits.MAX_SEGMENT
@@ -132,7 +133,7 @@ class Reader:
         self._ahead: dict[int, Future[bytes]] = {}
         self._opened = bytearray(len(self._segments))
         self._checks_journals = False
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="ocbundle-open")
+        self._pool = Workers(workers, "ocbundle-open")
         raw, _ = self._open(frame.of_type(wire.MANI)[0])
         self.manifest: Manifest = heads.decode_manifest(raw, bundle_id=frame.preamble.bundle_id)
         totals = self.manifest.totals
@@ -152,7 +153,7 @@ class Reader:
 
     def close(self) -> None:
         """Stop reading ahead, and let go of what is cached."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.close()
         self._ahead.clear()
         self._cache.clear()
         self._kept.clear()

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
@@ -21,6 +21,7 @@ from ocbundle.errors import LimitExceeded
 from ocbundle.model import Capture, Entry, Manifest, Metadata, Root, Sensitivity, Skipped, Totals
 from ocbundle.reading import zeros
 from ocbundle.sealing import BundleKey
+from ocbundle.workers import Workers
 
 _REMEMBERED: Final = 1 << 16
 """How many files' digests are kept to store equal files once: about 16 MiB."""
@@ -104,7 +105,7 @@ class Writer:
         self._root_names = [root.name for root in roots]
         self._roots = {name: number for number, name in enumerate(self._root_names)}
         self._preamble = wire.Preamble(bundle_id=bundle_id)
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="ocbundle-seal")
+        self._pool = Workers(workers, "ocbundle-seal")
         self._in_flight: deque[tuple[bytes, int, Future[tuple[bytes, bytes]]]] = deque()
         self._depth = workers + 2
         self._sections: list[wire.Section] = []
@@ -134,7 +135,7 @@ class Writer:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop the threads."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.close()
 
     # --- entries ----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,44 @@
+"""A pool of threads that does the work itself where no thread is to be had.
+
+Sections are compressed, sealed and opened side by side. A limit on processes, as containers have, must only make that
+slower. It knows nothing of what the work is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class Workers:
+    """At most *count* threads, started as they are needed."""
+
+    def __init__(self, count: int, name: str) -> None:
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+        self._is_closed = self._is_alone = False
+
+    def submit(self, work: Callable[_P, _T], /, *args: _P.args, **options: _P.kwargs) -> Future[_T]:
+        """Let a thread call *work*; without one, call it now, and give a future that is done."""
+        if not self._is_alone:
+            try:
+                return self._pool.submit(work, *args, **options)
+            except RuntimeError:
+                if self._is_closed:
+                    raise
+                # Never tried again: the pool keeps what it was given, and would grow with each piece of work.
+                self._is_alone = True
+        done: Future[_T] = Future()
+        try:
+            done.set_result(work(*args, **options))
+        except Exception as error:  # noqa: BLE001 - it is raised where the result is asked for
+            done.set_exception(error)
+        return done
+
+    def close(self) -> None:
+        """Drop what isn't begun, and wait for the rest."""
+        self._is_closed = True
+        self._pool.shutdown(wait=True, cancel_futures=True)
