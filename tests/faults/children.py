@@ -7,6 +7,7 @@ counted from the first one that matters.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import os
 import pkgutil
@@ -39,6 +40,8 @@ class Ended:
     """Both of its outputs."""
     hits: tuple[str, ...]
     """The calls that were made to fail, as strace shows them."""
+    hung: bool = False
+    """Whether it had to be killed because it didn't come to an end."""
 
     @property
     def was_silenced(self) -> bool:
@@ -84,7 +87,7 @@ class Run:
                 tracer.stderr.read()
             lines = Path(log.name).read_text(errors="replace").splitlines()
         hits = tuple(line for line in lines if "(INJECTED)" in line)
-        return Ended(code=ended.code, said=ended.said, hits=hits), lines
+        return dataclasses.replace(ended, hits=hits), lines
 
     def counts(self) -> dict[str, int]:
         """How often each system call is made, by the thread that makes it most often."""
@@ -124,17 +127,20 @@ def _wait(reading: int, writing: int) -> None:
 
 def _ended(child: int, said: IO[bytes]) -> Ended:
     deadline = time.monotonic() + _PATIENCE_S
+    hung = False
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             break
         if time.monotonic() > deadline:
             os.kill(child, signal.SIGKILL)
-            raise TimeoutError("a run didn't come to its end")
+            _, status = os.waitpid(child, 0)
+            hung = True
+            break
         time.sleep(0.002)
     code = None if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
     said.seek(0)
-    return Ended(code=code, said=said.read().decode(errors="replace"), hits=())
+    return Ended(code=code, said=said.read().decode(errors="replace"), hits=(), hung=hung)
 
 
 def import_everything() -> None:

@@ -66,6 +66,8 @@ def judged(scene: Scene, ended: Ended, label: str, *, heal: str) -> Counts:
 def _problems(scene: Scene, ended: Ended, counts: Counts, *, heal: str, dead: bool) -> Iterator[str]:
     left = scene.left()
     logs = scene.unfinished()
+    if ended.hung:
+        yield "it didn't come to an end"
     if logs:
         counts.healed = 1
         if ended.code is not None and not any(str(path) in ended.said for path in logs):

@@ -65,7 +65,6 @@ OTHERS: Final = {
     "removexattr": ("EIO",),
     "fremovexattr": ("EIO",),
     "flistxattr": ("EIO",),
-    "mmap": ("ENOMEM",),
     "clone3": ("EAGAIN",),
     "clone": ("EAGAIN",),
 }
