@@ -5,10 +5,9 @@ Nothing here writes.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final
@@ -109,24 +108,6 @@ class Place:
 
     path: bytes
     fd: int
-
-    @classmethod
-    @contextlib.contextmanager
-    def open(cls, path: str | bytes) -> Iterator[Place]:
-        """Open the directory *path*, and close it at the end of the ``with`` block.
-
-        Raises:
-            TargetFailure: it isn't there, isn't a directory, or can't be read.
-        """
-        where = os.fsencode(path)
-        try:
-            fd = os.open(where, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            raise publish.failure(error, where, "open the directory") from error
-        try:
-            yield cls(path=where, fd=fd)
-        finally:
-            os.close(fd)
 
     def holds(self, name: bytes) -> bool:
         """Whether anything has that name here, be it a dangling link."""

@@ -10,10 +10,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ocbundle import publish
+from ocbundle import publish, sites
 from ocbundle.errors import EntryMissing
 from ocbundle.model import ProgressCallback
-from ocbundle.places import Content, Entries, Owner, Place, Resolve, Select, check_space, survey
+from ocbundle.places import Content, Entries, Owner, Resolve, Select, check_space, survey
 from ocbundle.staging import Staging
 
 
@@ -43,8 +43,9 @@ def restore_tree(
 ) -> Restored:
     """Restore each root at ``destination/<root>``, all of them or none.
 
-    *destination* is created (0700), or is a directory that has none of the roots yet. *before_publish* is called when
-    everything is staged; nothing appears if it raises. With *dry_run* nothing is written.
+    *destination* is created (0700), or is a directory that has none of the roots yet. Links on the way to it are
+    followed once. *before_publish* is called when everything is staged; nothing appears if it raises. With *dry_run*
+    nothing is written.
 
     Raises:
         EntryMissing: nothing is wanted.
@@ -58,9 +59,11 @@ def restore_tree(
     if not needs:
         raise EntryMissing("there is nothing of that name in the bundle")
     # A dangling link counts as there, and fails to open.
-    whole = not os.path.lexists(where)
-    directory, name = os.path.split(where.rstrip(b"/")) if whole else (where, b"")
-    with Place.open(directory or b".") as place:
+    whole = not os.path.lexists(where.rstrip(b"/"))
+    resolved, link_owners = sites.resolve(os.path.join(os.getcwdb(), where), ())
+    directory, name = os.path.split(resolved) if whole else (resolved, b"")
+    with sites.opened(directory) as place:
+        sites.check_links(directory, link_owners)
         for root in needs:
             if not whole and place.holds(root.encode()):
                 raise publish.failure(FileExistsError(errno.EEXIST, ""), os.path.join(where, root.encode()), "restore")

@@ -6,6 +6,7 @@ link meanwhile is refused.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -14,7 +15,7 @@ from typing import Final
 
 from ocbundle.errors import TargetFailure
 from ocbundle.paths import display
-from ocbundle.places import Guard
+from ocbundle.places import Guard, Place
 
 _MAX_LINKS: Final = 40
 _MOUNTS: Final = "/proc/self/mountinfo"
@@ -117,5 +118,20 @@ def reach(path: bytes) -> int:
                 above, fd = fd, os.open(name, _STEP, dir_fd=fd)
                 os.close(above)
         return os.open(b".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def opened(path: bytes) -> Iterator[Place]:
+    """The directory at the absolute *path*, in which no component is a link; closed at the end of the ``with`` block.
+
+    Raises:
+        TargetFailure: it isn't there, isn't a directory, can't be read, or a link is on the way.
+    """
+    with Guard(path, "open the directory"):
+        fd = reach(path)
+    try:
+        yield Place(path=path, fd=fd)
     finally:
         os.close(fd)

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trees import IS_ROOT, MTIME, OTHER, Tree, as_user, gateway, names, users_directory
 
-from ocbundle import publish, restore
+from ocbundle import publish, restore, sites
 from ocbundle.errors import (
     BundleError,
     EntryMissing,
@@ -29,7 +29,7 @@ from ocbundle.errors import (
 )
 from ocbundle.model import Entry, Extent, Kind, Progress
 from ocbundle.paths import sort_key
-from ocbundle.places import Owner, Place, Select
+from ocbundle.places import Owner, Select
 from ocbundle.staging import Staging
 
 NAME = next((row.pw_name for row in pwd.getpwall() if row.pw_uid == os.geteuid()), "")
@@ -809,8 +809,8 @@ def test_roots_are_staged_beside_their_own_destinations_and_can_be_changed_befor
     srv.mkdir()
     one, two = gateway(), Tree("ws").directory(mode=0o500).file(b"f", b"old")
     with (
-        Place.open(str(home)) as at_home,
-        Place.open(str(srv)) as at_srv,
+        sites.opened(bytes(home)) as at_home,
+        sites.opened(bytes(srv)) as at_srv,
         Staging({"default": at_home, "ws": at_srv}, owner=Owner.self()) as staging,
     ):
         staging.fill(
@@ -831,7 +831,7 @@ def test_roots_are_staged_beside_their_own_destinations_and_can_be_changed_befor
 
 def test_roots_without_a_place_are_passed_over(tmp_path: Path) -> None:
     one, two = gateway(), Tree("ws").directory().file(b"f")
-    with Place.open(str(tmp_path)) as place, Staging({"ws": place}, owner=Owner.self()) as staging:
+    with sites.opened(bytes(tmp_path)) as place, Staging({"ws": place}, owner=Owner.self()) as staging:
         staging.fill(lambda: iter(one.rows + two.rows), two.read, resolve=one.resolve)
         staging.finish()
         staging.publish({"ws": b"ws"})
@@ -839,7 +839,7 @@ def test_roots_without_a_place_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_leaving_a_staging_removes_it(tmp_path: Path) -> None:
-    with Place.open(str(tmp_path)) as place, Staging({"default": place}, owner=Owner.self()):
+    with sites.opened(bytes(tmp_path)) as place, Staging({"default": place}, owner=Owner.self()):
         assert len(names(tmp_path)) == 1
         assert publish.leftovers(str(tmp_path)) == []
     assert names(tmp_path) == []
