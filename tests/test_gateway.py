@@ -194,6 +194,11 @@ def test_a_lock_in_the_directory_that_the_environment_names_is_found(
     assert found(state, environ={"HOME": str(state.parent), "TMPDIR": f"{tmp_path}/var"}).pid == process.pid
 
 
+def test_a_lock_that_names_no_path_is_not_taken_for_this_one(state: Path, tmp_path: Path) -> None:
+    write_lock(old_lock(tmp_path / "tmp"), pid=os.getpid(), startTime=began(os.getpid()), configPath="/a\0b")
+    assert find(state) is None
+
+
 def test_a_lock_of_another_profile_is_not_taken_for_this_one(
     state: Path, tmp_path: Path, process: subprocess.Popen[bytes]
 ) -> None:

@@ -56,6 +56,14 @@ def inside(path: bytes, directory: bytes) -> bytes | None:
     return path[len(prefix) :] if path.startswith(prefix) else None
 
 
+def real(path: bytes) -> bytes:
+    """*path* without symbolic links; as it is, if it can't be a path, or somebody changes its links just now."""
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):
+        return path
+
+
 def absolute(path: bytes) -> bytes:
     """*path*, absolute and without ``.``, ``..`` or doubled slashes; symbolic links aren't looked at."""
     # POSIX lets a leading "//" mean something else, and normpath keeps it; no system that runs OpenClaw does.

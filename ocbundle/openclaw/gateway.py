@@ -136,13 +136,13 @@ def _speaks_of(path: bytes, state: bytes, config: bytes | None) -> bool:
     named = lock.get("configPath")
     if not isinstance(named, str):
         return False
-    real = os.path.realpath(os.fsencode(named))
-    return real == os.path.realpath(config or b"/") or os.path.dirname(real) == os.path.realpath(state)
+    real = files.real(os.fsencode(named))
+    return real == files.real(config or b"/") or os.path.dirname(real) == files.real(state)
 
 
 def _lifecycle(state: bytes) -> bytes:
     """Name of the file that a gateway locks in the temporary directory as long as it runs."""
-    database = os.path.realpath(os.path.join(state, b"state/openclaw.sqlite"))
+    database = files.real(os.path.join(state, b"state/openclaw.sqlite"))
     return b"gateway-lifecycle.%s.lock.sqlite" % hashlib.sha256(database).hexdigest()[:8].encode()
 
 

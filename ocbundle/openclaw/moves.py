@@ -7,7 +7,6 @@ destination really is.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import unicodedata
@@ -80,7 +79,7 @@ class Moves:
         pairs.pop(b"/", None)
         return cls(
             moves=tuple(
-                Move(old=old, new=new, real=os.path.realpath(new))
+                Move(old=old, new=new, real=files.real(new))
                 for old, new in sorted(pairs.items(), key=lambda pair: (-len(pair[0]), pair[0]))
             ),
             folded=sys.platform == "darwin" or manifest.source.os.lower().startswith("darwin"),
