@@ -7,6 +7,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from support import BUNDLE_ID, Part, assembled, identity, keys_body, seeded
@@ -49,6 +50,8 @@ class Forgery:
     roots: Sequence[Root] = (STATE,)
     profiles: Sequence[Profile] = ()
     home: bytes = HOME
+    text: str = "old"
+    """What stands for each name of the source."""
     keys: bytes | None = None
     """The body of KEYS; by default it is sealed to :data:`KEY`."""
     rng: Random = field(default_factory=seeded)
@@ -102,22 +105,22 @@ class Forgery:
         """An ENTR section."""
         return self.section(wire.ENTR, pack({"entries": list(rows), "skipped": list(skipped)}))
 
-    def bundle(self) -> bytes:
+    def bundle(self, skipped: Sequence[Row] = ()) -> bytes:
         """All of it, with every checksum and the frame MAC as they must be."""
         if self.content:
             self.section(wire.SEGM, self.content)
         if self.rows:
-            self.batch(self.rows)
+            self.batch(self.rows, skipped)
         if self.number(wire.MANI) == 0:
-            self.section(wire.MANI, self._head() if self.head is None else self.head)
+            self.section(wire.MANI, self._head(len(skipped)) if self.head is None else self.head)
         body = keys_body(self.key, BUNDLE_ID, self.rng) if self.keys is None else self.keys
         keys = Part(type=wire.KEYS, number=0, body=body)
         return assembled([keys, *self.parts, keys], preamble=wire.Preamble(bundle_id=BUNDLE_ID), key=self.key)
 
-    def _head(self) -> bytes:
+    def _head(self, skipped: int) -> bytes:
         totals = self.totals or Totals(
             entries=len(self.rows),
-            skipped=0,
+            skipped=skipped,
             size=sum(row[7] for row in self.rows if isinstance(row[7], int)),
             segments=self.number(wire.SEGM),
             batches=self.number(wire.ENTR),
@@ -126,10 +129,37 @@ class Forgery:
             Manifest(
                 bundle_id=BUNDLE_ID,
                 created=1_764_020_534,
-                generator="test",
-                source=Host(host="old", os="linux", user="alice", uid=1000, gid=1000, home=self.home),
+                generator=self.text,
+                source=Host(host=self.text, os=self.text, user=self.text, uid=1000, gid=1000, home=self.home),
                 roots=tuple(self.roots),
                 profiles=tuple(self.profiles),
                 totals=totals,
             )
         )
+
+
+def head_of_root(name: str) -> bytes:
+    """A head whose one root has a name that the model would refuse."""
+    sound = Manifest(
+        bundle_id=BUNDLE_ID,
+        created=0,
+        generator="",
+        source=Host(),
+        roots=(STATE,),
+        totals=Totals(entries=1, skipped=0, size=0, segments=0, batches=1),
+    )
+    value = heads._head(sound)
+    value["roots"] = [{"name": name, "profile": None, "role": "extra", "source": HOME}]
+    return pack(value)
+
+
+def hot_journal(database: Path, super_journal: bytes, page_size: int = 4096) -> bytes:
+    """A journal of one page, to be rolled back unless *super_journal* is missing (SQLite's file format, section 3)."""
+    page = database.read_bytes()[:page_size]
+    pages = database.stat().st_size // page_size
+    header = bytes.fromhex("d9d505f920a163d7") + struct.pack(">5I", 1, 7, pages, 512, page_size)
+    checksum = 7 + sum(page[position] for position in range(page_size - 200, 0, -200))
+    record = struct.pack(">I", 1) + page + struct.pack(">I", checksum)
+    named = struct.pack(">I", 0x40000000 // page_size + 1) + super_journal
+    named += struct.pack(">2I", len(super_journal), sum(super_journal)) + header[:8]
+    return header.ljust(512, b"\0") + record + named

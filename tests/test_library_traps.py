@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from forging import hot_journal
 
 import ocbundle
 from ocbundle import databases
@@ -115,18 +116,6 @@ def make_database(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("CREATE TABLE cron_jobs (store_key TEXT, job_json TEXT)")
         database.execute("INSERT INTO cron_jobs VALUES (?, '{}')", (f"{OLD}/cron/jobs.json",))
-
-
-def hot_journal(database: Path, super_journal: bytes, page_size: int = 4096) -> bytes:
-    """A journal of one page, to be rolled back unless *super_journal* is missing (SQLite's file format, section 3)."""
-    page = database.read_bytes()[:page_size]
-    pages = database.stat().st_size // page_size
-    header = bytes.fromhex("d9d505f920a163d7") + struct.pack(">5I", 1, 7, pages, 512, page_size)
-    checksum = 7 + sum(page[position] for position in range(page_size - 200, 0, -200))
-    record = struct.pack(">I", 1) + page + struct.pack(">I", checksum)
-    named = struct.pack(">I", 0x40000000 // page_size + 1) + super_journal
-    named += struct.pack(">2I", len(super_journal), sum(super_journal)) + header[:8]
-    return header.ljust(512, b"\0") + record + named
 
 
 @pytest.fixture
