@@ -24,6 +24,8 @@ from forging import Forgery, binding, directory, hardlink
 from ocbundle import agefile, wire
 from ocbundle.model import Totals
 
+pytestmark = pytest.mark.ci  # each limit is measured in a process of its own
+
 MIB = 1 << 20
 ZSTD = b"\x28\xb5\x2f\xfd"
 
