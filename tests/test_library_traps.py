@@ -321,6 +321,7 @@ Rewrite = Callable[[bytes, Moves], Edited]
         pytest.param('"' + "\\" * DEEP, id="a string without end"),
         pytest.param("1" * DEEP, id="a number without end"),
         pytest.param("[1e999999, -1e999999]", id="numbers beyond all numbers"),
+        pytest.param('["/home/alice/x",' + "[]," * (1 << 22) + "0]", id="more values than memory has room for"),
     ],
 )
 def test_a_document_made_to_exhaust_its_reader_is_left_as_it_is(rewrite: Rewrite, text: str) -> None:

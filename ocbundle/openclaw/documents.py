@@ -17,6 +17,8 @@ from ocbundle.openclaw.json5 import Keys
 from ocbundle.openclaw.moves import Moves
 
 _MAX_NESTING: Final = 200
+_MAX_PARTS: Final = 1 << 22
+"""Brackets and commas: as many values at the most, which take 1 GiB and 15 s. Any real document has far fewer."""
 _MAX_LEFT: Final = 20
 """How many strings left as they are are named for one document; more would hide the rest of the report."""
 _SETTING: Final = re.compile(
@@ -138,6 +140,8 @@ def _document(data: bytes, moves: Moves, scope: Scope, parse: Callable[[str], ob
         text = data.decode()
     except UnicodeDecodeError:
         raise NotEdited("it isn't UTF-8") from None
+    if sum(map(text.count, "[{,")) > _MAX_PARTS:
+        raise NotEdited("it has too many parts")
     before = parse(text)
     pieces = []
     left = []
