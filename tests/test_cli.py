@@ -14,7 +14,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -790,6 +790,15 @@ def test_a_reader_that_goes_away_ends_a_list_quietly(packed: Sample) -> None:
     assert (result.returncode, result.stderr) == (1, b"")
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """Signals that this process heeds: a background job of a shell ignores SIGINT, and so would its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_with_130_and_leaves_nothing(packed: Sample, tmp_path: Path, number: signal.Signals) -> None:
     env = {**os.environ, "OCBUNDLE_PASSPHRASE_COMMAND": "sh -c 'echo ready >&2; exec sleep 20 >/dev/null 2>&1'"}
