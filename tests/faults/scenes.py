@@ -87,14 +87,14 @@ def build_gateway(home: Path, *, extra: int = 0) -> None:
         ".openclaw/agents/main/sessions/s.jsonl": f'{{"type": "session", "cwd": "{home}/notes"}}\n{{"say": "hello"}}\n',
         ".openclaw/workspace/SOUL.md": "be kind\n",
         ".openclaw-work/openclaw.json": "{}\n",
-        "notes/n.md": "remember\n",
+        "notes/SOUL.md": "remember\n",
     }
     for path, text in files.items():
         (home / path).parent.mkdir(parents=True, exist_ok=True)
         (home / path).write_text(text)
         (home / path).chmod(0o600)
     (home / ".openclaw/workspace/link").symlink_to("SOUL.md")
-    os.link(home / "notes/n.md", home / "notes/same.md")
+    os.link(home / "notes/SOUL.md", home / "notes/same.md")
     block = 1 << 17
     for number in range(-(-extra // block)):
         (home / "notes" / f"{number}.bin").write_bytes(os.urandom(block))
