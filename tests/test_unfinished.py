@@ -265,6 +265,7 @@ def test_wherever_it_is_killed_everything_is_old_or_new_after_the_next_run(
     assert healed > 10
 
 
+@pytest.mark.ci
 @pytest.mark.rule("R-10.14")
 def test_wherever_the_staging_is_killed_nothing_has_changed(scene: Build) -> None:
     for number in itertools.count(1):
@@ -346,7 +347,7 @@ def test_a_user_finds_read_only_directories_read_only_again(theirs: Path) -> Non
 @pytest.mark.usefixtures("renames")
 @mostly_one_way
 @pytest.mark.parametrize(
-    "error", [OSError(errno.EIO, "Input/output error"), ci(KeyboardInterrupt())], ids=["EIO", "^C"]
+    "error", [ci(OSError(errno.EIO, "Input/output error")), ci(KeyboardInterrupt())], ids=["EIO", "^C"]
 )
 def test_whichever_system_call_fails_everything_is_as_it_was(scene: Build, error: BaseException) -> None:
     new = expected(scene())
