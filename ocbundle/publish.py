@@ -136,6 +136,9 @@ class Output:
             self._is_published = True
             sync_directory(self._dir_fd)
         except OSError as error:
+            if self._is_published and self._replace:
+                # What it replaced is gone: nothing is taken back. The file is whole, and that is told.
+                raise self._failure(error, "make the new name durable, though the file is there") from error
             if not self._replace:
                 self._withdraw(identity)
             raise self._failure(error, "publish the file") from error

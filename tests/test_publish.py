@@ -253,6 +253,21 @@ def test_a_failing_sync_of_the_directory_takes_the_file_back(tmp_path: Path, mon
     assert names(tmp_path) == []
 
 
+def test_a_failing_sync_after_replacing_tells_that_the_new_file_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_text("old")
+    monkeypatch.setattr(publish, "sync_directory", _broken)
+    with (
+        pytest.raises(TargetFailure, match="the file is there"),
+        publish.Output(tmp_path / "a", replace=True) as output,
+    ):
+        output.write(b"new")
+        output.commit()
+    assert (tmp_path / "a").read_text() == "new"
+    assert names(tmp_path) == ["a"]
+
+
 def test_short_writes_are_continued() -> None:
     # A signal interrupts a blocked write to a pipe after the part that fitted: the kernel's own short write.
     data = os.urandom(1 << 20)
