@@ -57,7 +57,14 @@ def opened(place: Place) -> Iterator[sqlite3.Connection]:
         _confine(connection)
         timer = threading.Timer(_PATIENCE_S, connection.interrupt)
         timer.daemon = True
-        timer.start()
+        try:
+            timer.start()
+        except RuntimeError as error:
+            raise TargetFailure(
+                "the system gives no thread to watch over a database",
+                path=place.shown,
+                hint="raise the limit of processes (ulimit -u)",
+            ) from error
         try:
             yield connection
         finally:
