@@ -35,7 +35,8 @@ class Counts:
     healed: int = 0
     """Of these: brought to one state by ``--resume`` or ``--undo``."""
     alarms: int = 0
-    """Of the new: told to have failed, because a file that was done with couldn't be closed."""
+    """Of the new: told to have failed. A file that was done with couldn't be closed; or the name of a bundle couldn't
+    be made durable, when the one that it replaced was gone."""
     problems: list[str] = field(default_factory=list)
 
     def add(self, other: Counts) -> None:
@@ -92,7 +93,8 @@ def _told_wrong(ended: Ended, state: str, counts: Counts) -> Iterator[str]:
     """What isn't true in what a run told of itself."""
     if "internal error" in ended.said:
         yield "an error that isn't typed"
-    if state in {"new", "less"} and ended.code == 1 and ended.failed_in("close"):
+    is_there = ended.failed_in("close") or "though the file is there" in ended.said
+    if state in {"new", "less"} and ended.code == 1 and is_there:
         counts.alarms = 1
     elif ended.code not in _CODES[state] or (state == "less" and not _LOSSES.search(ended.said)):
         yield f"all is {state}, and it doesn't tell"
