@@ -258,12 +258,10 @@ def test_a_failing_sync_after_replacing_tells_that_the_new_file_is_there(
 ) -> None:
     (tmp_path / "a").write_text("old")
     monkeypatch.setattr(publish, "sync_directory", _broken)
-    with (
-        pytest.raises(TargetFailure, match="the file is there"),
-        publish.Output(tmp_path / "a", replace=True) as output,
-    ):
+    with publish.Output(tmp_path / "a", replace=True) as output:
         output.write(b"new")
-        output.commit()
+        with pytest.raises(TargetFailure, match="the file is there"):
+            output.commit()
     assert (tmp_path / "a").read_text() == "new"
     assert names(tmp_path) == ["a"]
 
