@@ -17,7 +17,7 @@ from faults.judging import Counts
 from faults.scenes import Lab, Scene, lab
 
 SCENES = tuple(scenes.all_scenes())
-SHARE = 0.02
+SHARE = 0.05
 """How many of all faults are tried in a short run."""
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace to let system calls fail")
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root to mount")
