@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgpack
 
@@ -18,6 +18,9 @@ from ocbundle.errors import BundleError, LimitExceeded, Malformed, UnsupportedVe
 
 _T = TypeVar("_T")
 _C = TypeVar("_C", bound=list[Any])
+_CONTAINER: Final = frozenset({*range(0x80, 0xA0), *range(0xDC, 0xE0)})
+_NO_CONTAINER: Final = bytes(byte for byte in range(256) if byte not in _CONTAINER)
+"""Bytes with which neither an array nor a map begins."""
 
 
 def pack(value: object) -> bytes:
@@ -49,14 +52,16 @@ def unpack(data: bytes) -> Any:  # noqa: ANN401 - it is narrowed field by field
             raise LimitExceeded(f"a record of more than {limits.MAX_CONTAINERS} arrays and maps", rule="R-8.9")
         return items
 
+    # Few records hold so many bytes that could begin one, and a call for each list takes as long as all the rest.
+    may_be_too_many = len(data.translate(None, _NO_CONTAINER)) > limits.MAX_CONTAINERS
     try:
         value = msgpack.unpackb(
             data,
             raw=False,
             strict_map_key=False,
             ext_hook=_refuse_extension,
-            list_hook=counted,
-            object_pairs_hook=lambda pairs: _ordered_map(counted(pairs)),
+            list_hook=counted if may_be_too_many else None,
+            object_pairs_hook=(lambda pairs: _ordered_map(counted(pairs))) if may_be_too_many else _ordered_map,
         )
     except msgpack.StackError as error:
         raise Malformed("a record is nested too deeply", rule="R-8.4") from error

@@ -16,7 +16,7 @@ from ocbundle import limits, paths
 from ocbundle.acl import AccessList, Grant
 from ocbundle.canonical import Map, encoding_first, pack, unpack, unpack_map
 from ocbundle.errors import LimitExceeded, Malformed
-from ocbundle.model import Capture, Entry, Extent, Kind, Metadata, Reason, Skipped
+from ocbundle.model import Capture, Draft, Entry, Extent, Kind, Metadata, Reason, Skipped
 
 _INT64: Final = 1 << 63
 _MAX: Final = limits.MAX_INTEGER
@@ -192,23 +192,23 @@ def _decode_row(row: object, root_of: Callable[[object], str], shapes: Mapping[i
     if not -_INT64 <= mtime_ns < _INT64:
         raise Malformed("an entry's time is out of range", path=_shown(path), rule="R-8.8")
     described = _NOTHING if extra is None else _decode_extra(extra, path)
-    return Entry(
-        root=name,
-        path=path,
-        kind=_KINDS[kind],
-        mode=mode,
-        uid=uid,
-        gid=gid,
-        mtime_ns=mtime_ns,
-        size=size,
-        sha256=sha256,
-        extents=_decode_extents(extents, path) if extents else (),
-        target=target,
-        capture=described.capture,
-        xattrs=described.xattrs,
-        acl=described.acl,
-        default_acl=described.default_acl,
-    )
+    return Draft(
+        name,
+        path,
+        _KINDS[kind],
+        mode,
+        uid,
+        gid,
+        mtime_ns,
+        size,
+        sha256,
+        _decode_extents(extents, path) if extents else (),
+        target,
+        described.capture,
+        described.xattrs,
+        described.acl,
+        described.default_acl,
+    ).finish()
 
 
 def _decode_extents(extents: list[Any], path: bytes) -> tuple[Extent, ...]:
