@@ -197,7 +197,7 @@ def _chunk_nonce(number: int, *, last: bool) -> bytes:
 
 def x25519_public(secret: bytes) -> bytes:
     """The 32-byte public key of a 32-byte X25519 secret."""
-    return X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
+    return X25519Identity(secret).public
 
 
 def wrap_x25519(file_key: bytes, public: bytes, random: Random) -> Stanza:
@@ -209,24 +209,32 @@ def wrap_x25519(file_key: bytes, public: bytes, random: Random) -> Stanza:
     return Stanza(("X25519", _b64encode(share)), ChaCha20Poly1305(key).encrypt(_ZERO_NONCE, file_key, None))
 
 
-def unwrap_x25519(stanza: Stanza, secret: bytes) -> bytes | None:
-    """The file key in *stanza*, or ``None`` if it was wrapped to somebody else.
+class X25519Identity:
+    """An X25519 secret, and its public key, which takes as long to derive as a stanza to unwrap."""
 
-    Raises:
-        Malformed: the stanza isn't of the X25519 form.
-    """
-    if len(stanza.args) != 2 or len(stanza.body) != _KEY + _TAG:
-        raise Malformed("an X25519 stanza of another shape", rule="R-6.3")
-    share = _b64decode(stanza.args[1].encode("ascii"), rule="R-6.3")
-    if len(share) != 32:
-        raise Malformed("an X25519 share isn't 32 bytes", rule="R-6.3")
-    private = X25519PrivateKey.from_private_bytes(secret)
-    try:
-        shared = private.exchange(X25519PublicKey.from_public_bytes(share))
-    except ValueError as error:  # an all-zero shared secret: a share of low order
-        raise Malformed("an X25519 share of low order", rule="R-6.3") from error
-    key = _hkdf(shared, share + private.public_key().public_bytes_raw(), _X25519_INFO)
-    return _unwrap(key, stanza.body)
+    __slots__ = ("_private", "public")
+
+    def __init__(self, secret: bytes) -> None:
+        self._private = X25519PrivateKey.from_private_bytes(secret)
+        self.public = self._private.public_key().public_bytes_raw()
+        """32 bytes."""
+
+    def unwrap(self, stanza: Stanza) -> bytes | None:
+        """The file key in *stanza*, or ``None`` if it was wrapped to somebody else.
+
+        Raises:
+            Malformed: the stanza isn't of the X25519 form.
+        """
+        if len(stanza.args) != 2 or len(stanza.body) != _KEY + _TAG:
+            raise Malformed("an X25519 stanza of another shape", rule="R-6.3")
+        share = _b64decode(stanza.args[1].encode("ascii"), rule="R-6.3")
+        if len(share) != 32:
+            raise Malformed("an X25519 share isn't 32 bytes", rule="R-6.3")
+        try:
+            shared = self._private.exchange(X25519PublicKey.from_public_bytes(share))
+        except ValueError as error:  # an all-zero shared secret: a share of low order
+            raise Malformed("an X25519 share of low order", rule="R-6.3") from error
+        return _unwrap(_hkdf(shared, share + self.public, _X25519_INFO), stanza.body)
 
 
 # --- scrypt ---------------------------------------------------------------------------------------------------------

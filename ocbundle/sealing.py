@@ -56,6 +56,11 @@ class BundleKey:
     """The X25519 identity that everything but KEYS is sealed to."""
 
     secret: bytes = field(repr=False)
+    _identity: agefile.X25519Identity = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Derive the public key once, and not for each section."""
+        object.__setattr__(self, "_identity", agefile.X25519Identity(self.secret))
 
     @classmethod
     def generate(cls, random: Random) -> BundleKey:
@@ -69,7 +74,7 @@ class BundleKey:
 
     def seal(self, plaintext: bytes, random: Random) -> bytes:
         """*plaintext* as an age file to this key."""
-        public = agefile.x25519_public(self.secret)
+        public = self._identity.public
         return agefile.seal(plaintext, lambda file_key: agefile.wrap_x25519(file_key, public, random), random)
 
     def open(self, body: bytes) -> bytes:
@@ -84,7 +89,7 @@ class BundleKey:
         others = [stanza.type for stanza in header.stanzas if stanza.type != "X25519"]
         if len(stanzas) != 1 or not all(kind.endswith("-grease") for kind in others):
             raise Malformed("a section isn't sealed to one X25519 recipient", rule="R-6.3")
-        file_key = agefile.unwrap_x25519(stanzas[0], self.secret)
+        file_key = self._identity.unwrap(stanzas[0])
         if file_key is None:
             raise AuthenticationFailed("a section is sealed to another key", rule="R-6.3")
         return agefile.open_payload(body, header, file_key)

@@ -40,7 +40,7 @@ def parse(data: bytes) -> agefile.Header:
 def open_file(data: bytes, secret: bytes = SECRET) -> bytes:
     header = parse(data)
     stanza = next(stanza for stanza in header.stanzas if stanza.type == "X25519")
-    file_key = agefile.unwrap_x25519(stanza, secret)
+    file_key = agefile.X25519Identity(secret).unwrap(stanza)
     assert file_key is not None
     return agefile.open_payload(data, header, file_key)
 
@@ -240,7 +240,7 @@ def test_a_header_may_be_as_long_as_its_limit_and_no_longer() -> None:
 
 
 def test_a_stanza_for_somebody_else_gives_nothing() -> None:
-    assert agefile.unwrap_x25519(parse(seal(b"x")).stanzas[0], bytes(32)) is None
+    assert agefile.X25519Identity(bytes(32)).unwrap(parse(seal(b"x")).stanzas[0]) is None
 
 
 SHARE = parse(seal(b"x")).stanzas[0].args[1]
@@ -262,7 +262,7 @@ SHARE = parse(seal(b"x")).stanzas[0].args[1]
 )
 def test_an_x25519_stanza_of_another_shape_is_refused(stanza: agefile.Stanza) -> None:
     with pytest.raises(Malformed):
-        agefile.unwrap_x25519(stanza, SECRET)
+        agefile.X25519Identity(SECRET).unwrap(stanza)
 
 
 # --- payloads -------------------------------------------------------------------------------------------------------
@@ -310,7 +310,7 @@ def test_a_payload_that_was_changed_is_refused(data: bytes) -> None:
 @pytest.mark.rule("R-6.1")
 def test_an_empty_chunk_at_the_end_is_refused_though_it_authenticates() -> None:
     header = parse(ALIGNED)
-    file_key = agefile.unwrap_x25519(header.stanzas[0], SECRET)
+    file_key = agefile.X25519Identity(SECRET).unwrap(header.stanzas[0])
     assert file_key is not None
     nonce = ALIGNED[header.length : header.length + 16]
     cipher = ChaCha20Poly1305(agefile._hkdf(file_key, nonce, b"payload"))
@@ -328,7 +328,7 @@ def test_every_bit_of_a_sealed_file_matters() -> None:
             data[position] ^= 1 << bit
             try:
                 header = parse(bytes(data))
-                file_key = agefile.unwrap_x25519(header.stanzas[0], SECRET)
+                file_key = agefile.X25519Identity(SECRET).unwrap(header.stanzas[0])
                 assert file_key is None or agefile.open_payload(bytes(data), header, file_key) is None
             except (Malformed, AuthenticationFailed):
                 pass
