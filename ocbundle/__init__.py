@@ -19,46 +19,53 @@ b'{}'
 Every verb returns a frozen report and raises a subclass of :class:`ocbundle.errors.BundleError`.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
 from ocbundle import errors
 from ocbundle._version import __version__
-from ocbundle.bundle import Bundle, BundleInfo, verify
 from ocbundle.errors import BundleError
-from ocbundle.model import (
-    Capture,
-    Change,
-    Entry,
-    Extent,
-    Host,
-    Kind,
-    Leave,
-    Level,
-    Manifest,
-    PackReport,
-    Profile,
-    Progress,
-    Reason,
-    RecoverReport,
-    Role,
-    Root,
-    Sensitivity,
-    SetAside,
-    Skipped,
-    Source,
-    Totals,
-    UnpackReport,
-    VerifyReport,
-    Workspace,
-)
-from ocbundle.packing import pack
-from ocbundle.sealing import (
-    Identity,
-    Recipient,
-    generate_identity,
-    parse_recipient,
-    read_identities,
-    read_recipients,
-)
-from ocbundle.unpacking import recover, unpack
+
+if TYPE_CHECKING:
+    from ocbundle.bundle import Bundle, BundleInfo, verify
+    from ocbundle.model import (
+        Capture,
+        Change,
+        Entry,
+        Extent,
+        Host,
+        Kind,
+        Leave,
+        Level,
+        Manifest,
+        PackReport,
+        Profile,
+        Progress,
+        Reason,
+        RecoverReport,
+        Role,
+        Root,
+        Sensitivity,
+        SetAside,
+        Skipped,
+        Source,
+        Totals,
+        UnpackReport,
+        VerifyReport,
+        Workspace,
+    )
+    from ocbundle.packing import pack
+    from ocbundle.sealing import (
+        Identity,
+        Recipient,
+        generate_identity,
+        parse_recipient,
+        read_identities,
+        read_recipients,
+    )
+    from ocbundle.unpacking import recover, unpack
 
 __all__ = [
     "Bundle",
@@ -101,3 +108,52 @@ __all__ = [
     "unpack",
     "verify",
 ]
+
+# A name is imported when it is first asked for (PEP 562): who only reads a bundle doesn't wait for what packs one.
+# The imports above tell the same to type checkers and editors.
+_HOMES: Final = {
+    "bundle": ("Bundle", "BundleInfo", "verify"),
+    "model": (
+        "Capture",
+        "Change",
+        "Entry",
+        "Extent",
+        "Host",
+        "Kind",
+        "Leave",
+        "Level",
+        "Manifest",
+        "PackReport",
+        "Profile",
+        "Progress",
+        "Reason",
+        "RecoverReport",
+        "Role",
+        "Root",
+        "Sensitivity",
+        "SetAside",
+        "Skipped",
+        "Source",
+        "Totals",
+        "UnpackReport",
+        "VerifyReport",
+        "Workspace",
+    ),
+    "packing": ("pack",),
+    "sealing": ("Identity", "Recipient", "generate_identity", "parse_recipient", "read_identities", "read_recipients"),
+    "unpacking": ("recover", "unpack"),
+}
+
+
+if not TYPE_CHECKING:  # or any name would pass for one that is there
+
+    def __getattr__(name: str) -> object:
+        for home, names in _HOMES.items():
+            if name in names:
+                value = globals()[name] = getattr(import_module(f"ocbundle.{home}"), name)
+                return value
+        raise AttributeError(f"module 'ocbundle' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(globals().keys() | set(__all__))
