@@ -64,6 +64,17 @@ class Owner:
         """The numbers in the bundle; with them come the setuid, setgid and sticky bits."""
         return cls(by_number=True)
 
+    @classmethod
+    def named(cls, name: str) -> Owner:
+        """``self``, ``numeric``, or a user's name.
+
+        Raises:
+            InvalidRequest: as :meth:`user`.
+        """
+        if name == "numeric":
+            return cls.numeric()
+        return cls.self() if name == "self" else cls.user(name)
+
     def ids(self, entry: Entry) -> tuple[int, int] | None:
         """The uid and gid that *entry* gets; ``None`` leaves them as they are."""
         if not self.by_number:

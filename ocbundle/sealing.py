@@ -374,13 +374,15 @@ def recipient_kinds(body: bytes) -> tuple[str, ...]:
 
 def unwrap(
     bodies: Sequence[bytes],
-    bundle_id: bytes,
+    bundle_id: bytes | None,
     identities: Sequence[Identity],
     passphrase: str | None,
     *,
     max_work_factor: int = limits.SCRYPT_READ_WORK_FACTOR,
 ) -> BundleKey:
     """The bundle key, from whichever KEYS body the identities or the passphrase open.
+
+    *bundle_id* is ``None`` only for salvage, where the bundle has lost what says it.
 
     Raises:
         KeyRequired: neither was given.
@@ -437,14 +439,14 @@ def _decrypt(body: bytes, identities: Sequence[Identity]) -> bytes | None:
         raise AuthenticationFailed("a KEYS section was changed", rule="R-6.1") from error
 
 
-def _parse_keys(plaintext: bytes, bundle_id: bytes) -> BundleKey:
+def _parse_keys(plaintext: bytes, bundle_id: bytes | None) -> BundleKey:
     if len(plaintext) > limits.MAX_KEYS_PLAINTEXT:
         raise LimitExceeded("a KEYS section's text is too long", rule="R-6.8")
     try:
         lines = plaintext.decode("utf-8").split("\n")
     except UnicodeDecodeError:
         raise Malformed("a KEYS section's text isn't UTF-8", rule="R-6.5") from None
-    if f"# bundle: {bundle_id.hex()}" not in lines:
+    if bundle_id is not None and f"# bundle: {bundle_id.hex()}" not in lines:
         raise AuthenticationFailed("a KEYS section comes from another bundle", rule="R-6.5")
     keys = [line for line in lines if line and not line.startswith("#")]
     if len(keys) != 1:

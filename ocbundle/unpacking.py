@@ -298,11 +298,7 @@ def _ancestors(path: bytes) -> Iterator[bytes]:
 
 
 def _owner(name: str, home: bytes | None) -> Owner:
-    if name == "numeric":
-        return Owner.numeric()
-    if name != "self":
-        return Owner.user(name)
-    if home is not None and os.geteuid() == 0:
+    if name == "self" and home is not None and os.geteuid() == 0:
         # Root prepares a machine for the user who will run the gateway: whoever the home belongs to.
         for place in _ancestors(home):
             # Only what isn't there is passed over: another error must not make the files root's.
@@ -310,7 +306,7 @@ def _owner(name: str, home: bytes | None) -> Owner:
                 status = os.stat(place)
                 if stat.S_ISDIR(status.st_mode):
                     return Owner(uid=status.st_uid, gid=status.st_gid) if status.st_uid != 0 else Owner.self()
-    return Owner.self()
+    return Owner.named(name)
 
 
 def _chosen(bundle: Bundle, profiles: Collection[str], wanted: Sequence[bytes]) -> Callable[[Entry], bool] | None:
