@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
-from ocbundle import limits, publish, sealing, wire
+from ocbundle import limits, publish, sealing, verification, wire
 from ocbundle.errors import EntryMissing, InvalidRequest, KeyRequired, NoSpace, UnexpectedContent
 from ocbundle.model import (
     Entry,
@@ -185,7 +185,7 @@ class Bundle:
             self._container.check_bodies(_Meter(progress, "verify", self._container.length, None))
             return Level.CHECKSUMS
         totals = self._reader.manifest.totals
-        self._reader.check_everything(_Meter(progress, "verify", totals.size, totals.entries))
+        verification.check(self._reader, _Meter(progress, "verify", totals.size, totals.entries))
         return Level.FULL
 
 

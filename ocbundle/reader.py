@@ -10,14 +10,13 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 from ocbundle import compression, heads, limits, paths, records, sequencing, wire
 from ocbundle.errors import ChecksumMismatch, DamagedBundle, EntryMissing, Malformed, Truncated
-from ocbundle.ledger import Ledger
 from ocbundle.model import Entry, Extent, Kind, Manifest, Skipped
 from ocbundle.sealing import BundleKey
 from ocbundle.workers import Workers
@@ -132,7 +131,8 @@ class Reader:
         self._cached = 0
         self._ahead: dict[int, Future[bytes]] = {}
         self._opened = bytearray(len(self._segments))
-        self._checks_journals = False
+        self.checks_journals = False
+        """Whether the rows of journals are held to their rules too, as only a full verification must (R-7.8)."""
         self._pool = Workers(workers, "ocbundle-open")
         raw, _ = self._open(frame.of_type(wire.MANI)[0])
         self.manifest: Manifest = heads.decode_manifest(raw, bundle_id=frame.preamble.bundle_id)
@@ -168,10 +168,15 @@ class Reader:
     def skipped(self) -> Iterator[Skipped]:
         """Every row of what was left out, ascending."""
         self._demand_order()
+        return self.skipped_rows()
+
+    def skipped_rows(self) -> Iterator[Skipped]:
+        """The same, but for the rules that rows keep among one another: their first passing may be under way."""
         for section in self._batches:
             yield from self._batch(section).skipped
 
-    def _first(self) -> Iterator[Entry]:
+    def batches(self) -> Iterator[records.Batch]:
+        """Every batch, in file order; each has passed the rules of section 9 when it is handed out."""
         totals = self.manifest.totals
         sequencer = sequencing.Sequencer(self._roots, max_total=self._max_total)
         sequencer.announce(totals)
@@ -180,13 +185,17 @@ class Reader:
             for entry in batch.entries:
                 sequencer.entry(entry)
                 self._check_extents(entry, section)
-                yield entry
             for skipped in batch.skipped:
                 sequencer.skip(skipped)
+            yield batch
             if sequencer.is_beyond(totals):
                 break  # a head that lies isn't counted after to the end
         sequencer.finish(totals)
         self._link_targets = sequencer.link_targets
+
+    def _first(self) -> Iterator[Entry]:
+        for batch in self.batches():
+            yield from batch.entries
 
     def _again(self) -> Iterator[Entry]:
         for section in self._batches:
@@ -195,7 +204,7 @@ class Reader:
     def _demand_order(self) -> set[tuple[str, bytes]]:
         """Let all entries pass once; what hard links point to, by root and path."""
         if self._link_targets is None:
-            for _ in self._first():
+            for _ in self.batches():
                 pass
         return self._link_targets or set()
 
@@ -259,28 +268,20 @@ class Reader:
         """
         digest = hashlib.sha256()
         for extent in entry.extents:
-            for piece in self._holes(extent.length) if extent.segment is None else (self._piece(entry, extent),):
+            if extent.segment is None:
+                pieces: Iterable[bytes] = self._holes(extent.length)
+            else:
+                pieces = (cut(entry, extent, self._segment(extent.segment)),)
+            for piece in pieces:
                 digest.update(piece)
                 yield piece
-        self._compare(entry, digest.digest())
-
-    @staticmethod
-    def _compare(entry: Entry, digest: bytes) -> None:
-        if digest != entry.sha256 and entry.sha256 is not None:
-            raise ChecksumMismatch("a file isn't what its digest says", path=entry.name, rule="R-9.14")
+        compare(entry, digest.digest())
 
     @staticmethod
     def _holes(length: int) -> Iterator[bytes]:
         zeros = bytes(min(length, _CHUNK))
         for start in range(0, length, _CHUNK):
             yield zeros[: length - start]
-
-    def _piece(self, entry: Entry, extent: Extent) -> bytes:
-        raw = self._segment(extent.segment or 0)
-        end = extent.offset + extent.length
-        if end > len(raw):
-            raise Malformed("an extent ends behind its segment", path=entry.name, rule="R-9.10")
-        return raw[extent.offset : end]
 
     def _segment(self, number: int) -> bytes:
         raw = self._cache.get(number)
@@ -309,9 +310,22 @@ class Reader:
 
     def _open_segment(self, number: int) -> bytes:
         raw, journal = self._open(self._segments[number])
-        if journal and self._checks_journals:
+        if journal and self.checks_journals:
             records.decode_journal(journal)
         return raw
+
+    def inspect(self, number: int, look: Callable[[bytes], None]) -> Future[None]:
+        """Let a thread open a segment, for the first or another time, and call *look* with its bytes."""
+
+        def work() -> None:
+            look(self._open_segment(number))
+
+        self._opened[number] = 1
+        return self._pool.submit(work)
+
+    def unopened(self) -> list[int]:
+        """The segments that no content was asked of."""
+        return [number for number, opened in enumerate(self._opened) if not opened]
 
     def _open(self, section: wire.Section) -> tuple[bytes, bytes]:
         try:
@@ -325,60 +339,31 @@ class Reader:
             error.offset = section.body_offset if error.offset is None else error.offset
             raise
 
-    # --- verification -----------------------------------------------------------------------------------------------
-
-    def check_everything(self, advance: Advance | None = None) -> None:
-        """Read every byte to nowhere: each entry, each file against its digest, each section that no file lies in.
-
-        Raises:
-            DamagedBundle: any rule of the specification is broken.
-        """
-        self._checks_journals = True
-        ledger = Ledger()
-        left_out = self._left_out()
-        for entry in self.entries():
-            left_out(entry)
-            if entry.kind is Kind.FILE and not ledger.seen(entry):
-                self._check_content(entry)
-            if advance:
-                advance(entry.size, 1)
-        ledger.check_disjoint()
-        self.link_targets()
-        for number, opened in enumerate(self._opened):
-            if not opened:
-                self._segment(number)
-        self.check_rest()
-
-    def _check_content(self, entry: Entry) -> None:
-        extents = entry.extents
-        if len(extents) == 1 and extents[0].segment is not None:  # most files, so without the detour of a generator
-            self._compare(entry, hashlib.sha256(self._piece(entry, extents[0])).digest())
-        else:
-            for _ in self.content(entry):
-                pass
-
-    def _left_out(self) -> Callable[[Entry], None]:
-        """A check, for entries as they ascend, that none of them is also listed as left out (R-9.17)."""
-        if not self.manifest.totals.skipped:
-            return lambda _: None
-        order = {name: index for index, name in enumerate(self._roots)}
-        rows = (row for section in self._batches for row in self._batch(section).skipped)
-        key, last = (-1, b""), (len(order), b"")
-
-        def check(entry: Entry) -> None:
-            nonlocal key
-            own = (order[entry.root], paths.sort_key(entry.path))
-            while key < own:
-                row = next(rows, None)
-                key = last if row is None else (order[row.root], paths.sort_key(row.path))
-            if key == own:
-                raise Malformed("an entry is also listed as left out", path=entry.name, rule="R-9.17")
-
-        return check
-
     def check_rest(self) -> None:
         """Hold the sections that reading content doesn't touch to their digests."""
         for section in self.container.frame.sections:
             unread = section.type == wire.SEGM and not self._opened[section.number]
             if unread or section.type not in {wire.SEGM, wire.ENTR, wire.MANI}:
                 self.container.body(section)
+
+
+def cut(entry: Entry, extent: Extent, raw: bytes) -> bytes:
+    """The bytes of *extent* of *entry*, out of those of its segment.
+
+    Raises:
+        Malformed: the extent ends behind them (R-9.10).
+    """
+    end = extent.offset + extent.length
+    if end > len(raw):
+        raise Malformed("an extent ends behind its segment", path=entry.name, rule="R-9.10")
+    return raw[extent.offset : end]
+
+
+def compare(entry: Entry, digest: bytes) -> None:
+    """Hold the digest of what was read to that of *entry*; an entry from a journal has none.
+
+    Raises:
+        ChecksumMismatch: they differ (R-9.14).
+    """
+    if digest != entry.sha256 and entry.sha256 is not None:
+        raise ChecksumMismatch("a file isn't what its digest says", path=entry.name, rule="R-9.14")

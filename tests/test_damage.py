@@ -26,7 +26,7 @@ from support import (
     seeded,
 )
 
-from ocbundle import compression, sealing, wire
+from ocbundle import compression, sealing, verification, wire
 from ocbundle.errors import (
     AuthenticationFailed,
     BundleError,
@@ -65,7 +65,7 @@ def check_with_key(data: bytes) -> None:
     bodies = container.key_bodies()
     key = OPENED.get(tuple(bodies)) or sealing.unwrap(bodies, container.frame.preamble.bundle_id, IDENTITY, None)
     with Reader(container, key) as reader:
-        reader.check_everything()
+        verification.check(reader)
 
 
 def undetected(damaged: Iterable[bytes], check: Callable[[bytes], None]) -> list[bytes]:
@@ -259,7 +259,7 @@ def test_an_unknown_section_that_was_stripped_is_refused() -> None:
     with_note = assembled([*KEYS, *MIDDLE, extra, *KEYS], preamble=FRAME.preamble, key=VICTIM.key)
     check_without_key(with_note)
     with Reader(Container(io.BytesIO(with_note)), VICTIM.key) as reader:
-        reader.check_everything()
+        verification.check(reader)
     mac = Container(io.BytesIO(with_note)).frame.footer.frame_mac
     refused(assembled(PARTS, preamble=FRAME.preamble, mac=mac))
 
@@ -327,7 +327,7 @@ def resealed(parts: Sequence[Part]) -> None:
     """Read a bundle of *parts* whose frame MAC is right, as a former recipient could make it."""
     data = assembled([*KEYS, *parts, *KEYS], preamble=FRAME.preamble, key=VICTIM.key)
     with Reader(Container(io.BytesIO(data)), VICTIM.key) as reader:
-        reader.check_everything()
+        verification.check(reader)
 
 
 @pytest.mark.rule("R-7.2")

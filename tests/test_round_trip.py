@@ -28,7 +28,7 @@ from support import (
     seeded,
 )
 
-from ocbundle import compression, heads, limits, paths, records, wire, writer
+from ocbundle import compression, heads, limits, paths, records, verification, wire, writer
 from ocbundle.errors import (
     AuthenticationFailed,
     BundleError,
@@ -79,7 +79,7 @@ def stream(target: Writer, name: bytes, pieces: Sequence[bytes], sensitivity: Se
 
 def test_each_kind_of_entry_comes_back_as_it_was() -> None:
     with packed(fill_small).reader() as reader:
-        reader.check_everything()
+        verification.check(reader)
         entries = {entry.path: entry for entry in reader.entries()}
         assert list(entries) == [b"", b".env", b"SOUL.md", b"hard", b"link"]
         assert entries[b""] == directory()
@@ -115,13 +115,13 @@ def test_any_files_come_back(tree: dict[bytes, tuple[bytes, Sensitivity, bool]],
         patch.setattr(limits, "FIRST_SEGMENT", target)
         bundle = packed(fill)
     with bundle.reader() as reader:
-        reader.check_everything()
+        verification.check(reader)
         assert contents(reader) == {name: data for name, (data, _, _) in tree.items()}
 
 
 def test_a_bundle_of_nothing_is_a_bundle() -> None:
     with packed(lambda _: None).reader() as reader:
-        reader.check_everything()
+        verification.check(reader)
         assert (list(reader.entries()), list(reader.skipped())) == ([], [])
         assert reader.manifest.totals == Totals()
 
@@ -143,7 +143,7 @@ def test_a_file_of_several_segments_comes_back(monkeypatch: pytest.MonkeyPatch) 
 
     bundle = packed(fill)
     with bundle.reader() as reader:
-        reader.check_everything()
+        verification.check(reader)
         extents = reader.entry("default", b"b").extents
         assert contents(reader) == {b"a": b"before", b"b": data, b"c": b""}
     assert [extent.segment for extent in extents] == list(range(13))
@@ -295,7 +295,7 @@ def test_equal_files_are_stored_once_in_each_class() -> None:
     bundle = packed(fill)
     assert [len(raw) for raw, _ in segments(bundle)] == [5000, 5000]
     with bundle.reader() as reader:
-        reader.check_everything()
+        verification.check(reader)
         assert set(contents(reader).values()) == {data}
         assert reader.manifest.totals.size == 25_000
 
@@ -311,7 +311,7 @@ def test_equal_files_are_found_again_in_a_segment_that_has_ended(monkeypatch: py
     bundle = packed(fill)
     assert b"".join(raw for raw, _ in segments(bundle)).count(b"same") == 1
     with bundle.reader() as reader:
-        reader.check_everything()
+        verification.check(reader)
 
 
 def test_the_memory_of_equal_files_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,7 +336,7 @@ def test_a_file_that_was_abandoned_is_never_given_out() -> None:
         stream(to, b"a", [b"whole"])
 
     with packed(fill).reader() as reader:
-        reader.check_everything()
+        verification.check(reader)
         assert contents(reader) == {b"a": b"whole"}
 
 
@@ -378,7 +378,7 @@ def test_entries_without_content_are_journaled_in_a_segment_of_their_own(monkeyp
     assert len(found) >= 3
     assert all(not raw and journal for raw, journal in found)
     with bundle.reader() as reader:
-        reader.check_everything()
+        verification.check(reader)
 
 
 def test_a_journal_that_is_full_leaves_the_rest_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -415,7 +415,7 @@ def test_many_entries_go_into_batches_behind_the_segments_they_name(monkeypatch:
     bundle = packed(fill)
     assert bundle.written.totals.batches > 5
     with bundle.reader() as reader:
-        reader.check_everything()
+        verification.check(reader)
         assert len(contents(reader)) == 100
         assert len(list(reader.skipped())) == 100
 
@@ -465,7 +465,7 @@ def test_a_row_that_a_batch_has_no_room_for_begins_the_next(monkeypatch: pytest.
             add(to, b"%02d" % number, b"%d" % number)
 
     with packed(fill).reader() as reader:
-        reader.check_everything()
+        verification.check(reader)
         assert len(contents(reader)) == 20
 
 
@@ -637,7 +637,7 @@ def test_progress_counts_all_bytes_and_entries() -> None:
     seen: list[tuple[int, int]] = []
     bundle = packed(fill_small)
     with bundle.reader() as reader:
-        reader.check_everything(lambda size, entries: seen.append((size, entries)))
+        verification.check(reader, lambda size, entries: seen.append((size, entries)))
     assert (sum(size for size, _ in seen), sum(entries for _, entries in seen)) == (18, 5)
     seen.clear()
     bundle.container.check_bodies(lambda size, entries: seen.append((size, entries)))
@@ -654,9 +654,9 @@ def test_an_entry_that_is_not_there_is_missing() -> None:
 def test_a_bundle_of_more_bytes_than_the_caller_accepts_is_refused() -> None:
     bundle = packed(fill_small)
     with bundle.reader(max_total=18) as reader:
-        reader.check_everything()
+        verification.check(reader)
     with bundle.reader(max_total=17) as reader, pytest.raises(LimitExceeded):
-        reader.check_everything()
+        verification.check(reader)
 
 
 @pytest.mark.rule("R-5.9")
@@ -686,7 +686,7 @@ class Trickle(io.BytesIO):
 def test_a_file_that_gives_little_at_a_time_is_read() -> None:
     bundle = packed(fill_small)
     with Reader(Container(Trickle(bundle.data)), bundle.key) as reader:
-        reader.check_everything()
+        verification.check(reader)
 
 
 # --- what a reader holds a writer to --------------------------------------------------------------------------------
@@ -730,7 +730,7 @@ def with_entries(
 
 def check(reader: Reader) -> None:
     with reader:
-        reader.check_everything()
+        verification.check(reader)
 
 
 HOLED = b"234" + bytes(3_000_000) + b"01"

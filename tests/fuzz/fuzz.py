@@ -28,7 +28,7 @@ with atheris.instrument_imports(include=["ocbundle"]):
     from support import BUNDLE_ID, crafted, fill_small, identity, packed
     from support import ROOT as STATE
 
-    from ocbundle import agefile, compression, heads, limits, records, wire
+    from ocbundle import agefile, compression, heads, limits, records, verification, wire
     from ocbundle.bundle import Bundle
     from ocbundle.errors import BundleError
 
@@ -92,7 +92,7 @@ def _opened(data: bytes) -> None:
     batch = provider.ConsumeBytes(provider.ConsumeIntInRange(0, 2048))
     head = provider.ConsumeBytes(provider.remaining_bytes())
     with crafted((wire.SEGM, segment), (wire.ENTR, batch), (wire.MANI, head)) as reader:
-        reader.check_everything()
+        verification.check(reader)
 
 
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
@@ -122,7 +122,7 @@ def _seeds(target: str) -> list[bytes]:
             )
             for kind, plaintext in opened.items()
         }
-        reader.check_everything()
+        verification.check(reader)
     head = raw[wire.MANI][0].replace(small.bundle_id, BUNDLE_ID)
     seeds = {
         "preamble": [frame.preamble.encode()[8:56]],
