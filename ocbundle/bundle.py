@@ -86,8 +86,8 @@ class Bundle:
             OSError: it can't be read.
         """
         with contextlib.ExitStack() as stack:
-            container = Container(stack.enter_context(_seekable(source, spool)))
-            known = _identities(identities)
+            container = Container(stack.enter_context(seekable(source, spool)))
+            known = known_identities(identities)
             reader = None
             if known or passphrase is not None:
                 bundle_id = container.frame.preamble.bundle_id
@@ -242,7 +242,8 @@ def _digest(text: str) -> str:
 
 
 @contextlib.contextmanager
-def _seekable(source: Readable, spool: str | os.PathLike[str] | None) -> Iterator[BinaryIO]:
+def seekable(source: Readable, spool: str | os.PathLike[str] | None) -> Iterator[BinaryIO]:
+    """*source* as a file that can be read anywhere; a pipe is copied, still encrypted, into the directory *spool*."""
     with contextlib.ExitStack() as stack:
         if isinstance(source, str | bytes | os.PathLike):
             source = stack.enter_context(open(source, "rb"))
@@ -275,7 +276,8 @@ def _spooling(place: bytes) -> Iterator[None]:
         raise found from error
 
 
-def _identities(identities: Iterable[IdentityLike]) -> list[Identity]:
+def known_identities(identities: Iterable[IdentityLike]) -> list[Identity]:
+    """*identities*, read from their files where they are paths."""
     known: list[Identity] = []
     for item in identities:
         known += [item] if isinstance(item, Identity) else sealing.read_identities(item)

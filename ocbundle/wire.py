@@ -28,6 +28,7 @@ MAGIC: Final = b"\x89OCB\r\n\x1a\n"
 PREAMBLE_LENGTH: Final = 64
 HEADER_LENGTH: Final = 64
 FOOTER_LENGTH: Final = 128
+HEADER_MAGIC: Final = b"OCBS"
 CRITICAL: Final = 1
 
 KEYS: Final = b"KEYS"
@@ -46,7 +47,6 @@ BODY_LIMITS: Final = {
 _PREAMBLE: Final = struct.Struct("<8sBBHII16s20s8s")
 _HEADER: Final = struct.Struct("<4s4sIIQ32s8s")
 _FOOTER: Final = struct.Struct("<16sBBHIQQQ32s32s8s8s")
-_HEADER_MAGIC: Final = b"OCBS"
 _TYPE_BYTES: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _MAC_DOMAIN: Final = b"ocbundle v1 frame mac\n"
 _ROOT_DOMAIN: Final = b"ocbundle v1 root digest\n"
@@ -164,7 +164,7 @@ class Section:
 
     def encode(self) -> bytes:
         """The 64 bytes."""
-        body = _HEADER.pack(_HEADER_MAGIC, self.type, self.number, self.flags, self.body_length, self.sha256, b"")[:-8]
+        body = _HEADER.pack(HEADER_MAGIC, self.type, self.number, self.flags, self.body_length, self.sha256, b"")[:-8]
         return body + check(body)
 
     @classmethod
@@ -180,7 +180,7 @@ class Section:
         if len(data) != HEADER_LENGTH:
             raise Truncated("a section header is cut off", offset=offset, rule="R-4.1")
         magic, kind, number, flags, body_length, sha256, guard = _HEADER.unpack(data)
-        if magic != _HEADER_MAGIC:
+        if magic != HEADER_MAGIC:
             raise Malformed("no section header where one should be", offset=offset, rule="R-4.1")
         if guard != check(data[:-8]):
             raise ChecksumMismatch("a section header is damaged", offset=offset, rule="R-4.2")
