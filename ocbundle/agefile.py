@@ -316,16 +316,21 @@ def dearmor(data: bytes) -> bytes:
     Raises:
         Malformed: the armor is broken.
     """
-    text = data.strip()
+    text = data.strip().replace(b"\r\n", b"\n")
     if not text.startswith(_ARMOR_BEGIN):
         return data
-    if not text.endswith(_ARMOR_END):
-        raise Malformed("the ASCII armor of an age file doesn't end")
-    body = b"".join(text[len(_ARMOR_BEGIN) : -len(_ARMOR_END)].split())
+    if not text.startswith(_ARMOR_BEGIN + b"\n") or not text.endswith(b"\n" + _ARMOR_END):
+        raise Malformed("the ASCII armor of an age file doesn't begin or end as it must")
+    lines = text[len(_ARMOR_BEGIN) + 1 : -len(_ARMOR_END) - 1].split(b"\n")
+    body = b"".join(lines)
     try:
-        return base64.b64decode(body, validate=True)
+        binary = base64.b64decode(body, validate=True)
     except binascii.Error as error:
         raise Malformed("the ASCII armor of an age file is broken") from error
+    # As strict as age: one encoding for each value, in lines that are full but for the last.
+    if lines != [body[i : i + 64] for i in range(0, len(body), 64)] or base64.b64encode(binary) != body:
+        raise Malformed("the ASCII armor of an age file is broken")
+    return binary
 
 
 def encode_identity(secret: bytes) -> str:

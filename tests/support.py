@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import random
@@ -34,6 +35,13 @@ def identity(secret: bytes = SECRET) -> tuple[Identity, ...]:
 def recipient(secret: bytes = SECRET) -> str:
     """The recipient that belongs to *secret*."""
     return agefile.encode_recipient(agefile.x25519_public(secret))
+
+
+def armor(data: bytes) -> bytes:
+    """*data* as ``age --armor`` writes it."""
+    text = base64.b64encode(data)
+    lines = b"".join(text[i : i + 64] + b"\n" for i in range(0, len(text), 64))
+    return b"-----BEGIN AGE ENCRYPTED FILE-----\n" + lines + b"-----END AGE ENCRYPTED FILE-----\n"
 
 
 def keys_body(key: BundleKey, bundle_id: bytes, rng: Random, secret: bytes = SECRET) -> bytes:

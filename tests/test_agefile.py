@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import pty
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from support import SECRET, recipient, seeded
+from support import SECRET, armor, recipient, seeded
 
 from ocbundle import agefile, limits
 from ocbundle.errors import AuthenticationFailed, InvalidRequest, LimitExceeded, Malformed, WrongPassphrase
@@ -465,11 +464,7 @@ def test_a_passphrase_that_is_no_text_is_refused_without_being_repeated() -> Non
 
 # --- text forms -----------------------------------------------------------------------------------------------------
 
-ARMORED = (
-    b"-----BEGIN AGE ENCRYPTED FILE-----\n"
-    + base64.encodebytes(seal(b"x" * 100))
-    + b"-----END AGE ENCRYPTED FILE-----\n"
-)
+ARMORED = armor(seal(b"x" * 100))
 
 
 def test_armor_is_taken_off() -> None:
@@ -480,7 +475,19 @@ def test_a_binary_file_has_no_armor() -> None:
     assert agefile.dearmor(seal(b"x")) == seal(b"x")
 
 
-@pytest.mark.parametrize("armored", [ARMORED[:-8], ARMORED[:40] + b"*" + ARMORED[41:], ARMORED[:60] + ARMORED[61:]])
+@pytest.mark.parametrize(
+    "armored",
+    [
+        pytest.param(ARMORED[:-8], id="cut off"),
+        pytest.param(ARMORED[:40] + b"*" + ARMORED[41:], id="no base64"),
+        pytest.param(ARMORED[:60] + ARMORED[61:], id="a short line"),
+        pytest.param(ARMORED.replace(b"\n", b"\n\n", 2), id="an empty line"),
+        pytest.param(ARMORED.replace(b"\n-----END", b" \n-----END"), id="a space"),
+        pytest.param(ARMORED.replace(b"\n-----END", b"-----END"), id="no line of its own"),
+        pytest.param(ARMORED.replace(b"FILE-----\n", b"FILE-----X\n", 1), id="another marker"),
+        pytest.param(b"-----BEGIN AGE ENCRYPTED FILE-----", id="nothing else"),
+    ],
+)
 def test_broken_armor_is_refused(armored: bytes) -> None:
     with pytest.raises(Malformed):
         agefile.dearmor(armored)

@@ -17,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from support import BUNDLE_ID, SECRET, identity, keys_body, recipient, seeded
+from support import BUNDLE_ID, SECRET, armor, identity, keys_body, recipient, seeded
 
 from ocbundle import agefile, limits, sealing
 from ocbundle.errors import (
@@ -494,10 +494,7 @@ def test_a_line_that_is_no_identity_is_named_and_not_repeated() -> None:
 
 def sealed_identity(*, armored: bool) -> bytes:
     sealed = agefile.seal_passphrase(agefile.encode_identity(SECRET).encode(), PASSPHRASE, seeded(), work_factor=2)
-    label = b"AGE ENCRYPTED FILE"
-    return (
-        b"-----BEGIN %s-----\n%s-----END %s-----\n" % (label, base64.encodebytes(sealed), label) if armored else sealed
-    )
+    return armor(sealed) if armored else sealed
 
 
 @pytest.mark.parametrize("armored", [False, True])
