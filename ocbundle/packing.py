@@ -178,8 +178,10 @@ class _Job:
         notes = [*self.warnings, *_leftovers(place.scratch)]
         with publish.private_directory(place.scratch) as private:
             own = place.own | {_identity(os.stat(private))}
-            measured = scan.measure(self.sources, own=own, replaced=place.replaced, progress=self.progress)
-            notes += _check_space(measured, place)
+            measured = None
+            if self.progress is not None or not _is_roomy(self.sources, place):
+                measured = scan.measure(self.sources, own=own, replaced=place.replaced, progress=self.progress)
+                notes += _check_space(measured, place)
             with Writer(
                 output,
                 bundle_id=bundle_id,
@@ -335,6 +337,16 @@ def _demand_kept(target: Writable | None, sources: Sequence[Source]) -> None:
 
 def _leftovers(place: bytes) -> list[str]:
     return [f"{display(path)} was left behind by a run that was killed: remove it" for path in publish.leftovers(place)]
+
+
+def _is_roomy(sources: Sequence[Source], place: _Place) -> bool:
+    """Whether all that the sources' file systems hold would fit twice, so that nothing has to be measured first."""
+    try:
+        used = {os.stat(source.path).st_dev: publish.used_space(source.path) for source in sources}
+    except OSError:  # the walk will say what is wrong with it
+        return False
+    free = min(map(publish.free_space, {place.scratch, place.target or place.scratch}))
+    return 2 * sum(used.values()) <= free
 
 
 def _check_space(measured: scan.ScanResult, place: _Place) -> list[str]:

@@ -414,6 +414,14 @@ def free_space(path: str | bytes | int) -> int:
     return status.f_frsize * status.f_bavail
 
 
+def used_space(path: str | bytes | int) -> int:
+    """Bytes that the file system of *path* (or of a descriptor) holds altogether."""
+    status = os.statvfs(path)
+    if status.f_blocks == 0:  # a file system that doesn't say
+        return sys.maxsize
+    return status.f_frsize * (status.f_blocks - status.f_bfree)
+
+
 def mount_point(path: bytes) -> bytes:
     """Where the file system that holds *path* is mounted: for messages only."""
     place = os.path.realpath(path)
