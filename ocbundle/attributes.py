@@ -8,6 +8,7 @@ makes a file open to more users.
 from __future__ import annotations
 
 import contextlib
+import functools
 import grp
 import os
 import pwd
@@ -87,14 +88,12 @@ class Names:
 def read(fd: int, status: os.stat_result, names: Names) -> Attributes:
     """What the open file or directory *fd*, of which *status* was told, has."""
     mode = stat.S_IMODE(status.st_mode)
-    if not _CAN_READ:
-        return Attributes(mode=mode)
     try:
-        present = os.listxattr(fd)
+        present = os.listxattr(fd) if _CAN_READ else None
     except OSError:  # a file system without attributes
-        return Attributes(mode=mode)
+        present = None
     if not present:
-        return Attributes(mode=mode)
+        return _mode_alone(mode)
     lists: list[AccessList] = []
     lost_lists = 0
     room = limits.MAX_EXTRA - _REST_OF_EXTRA
@@ -123,6 +122,11 @@ def read(fd: int, status: os.stat_result, names: Names) -> Attributes:
         lost_lists=lost_lists,
         has_lost_xattrs=not fits,
     )
+
+
+@functools.cache
+def _mode_alone(mode: int) -> Attributes:
+    return Attributes(mode=mode)
 
 
 def set_all(fd: int, entry: Entry, mode: int, *, names: Names | None) -> Unset:

@@ -15,8 +15,8 @@ from typing import BinaryIO, Final
 from ocbundle import limits
 from ocbundle.model import Capture
 
-Piece = bytes | int
-"""A run of a file's bytes, or the length of a hole: of zeros that its file system doesn't store."""
+Piece = memoryview | int
+"""A run of a file's bytes, there until the next is asked for; or the length of a hole, of zeros that aren't stored."""
 
 _PIECE: Final = limits.MIB
 _HOLE_PIECE: Final = 64 * limits.MIB
@@ -70,16 +70,24 @@ def read_at(fd: int, length: int, offset: int) -> bytes:
     return data
 
 
+def _read_into(memory: memoryview, fd: int, offset: int) -> int:
+    try:
+        return os.preadv(fd, [memory], offset)
+    except OSError as error:
+        raise Unreadable(error) from error
+
+
 def pieces(fd: int, status: os.stat_result) -> Iterator[Piece]:
     """As much of the content as *status* told of, or less if the file was cut meanwhile."""
     offset = 0
+    memory = memoryview(bytearray(min(_PIECE, status.st_size)))
     for start, end in itertools.chain(_holes(fd, status), [(status.st_size, status.st_size)]):
         while offset < start:
-            piece = read_at(fd, min(_PIECE, start - offset), offset)
-            if not piece:
+            length = _read_into(memory[: start - offset], fd, offset)
+            if not length:
                 return
-            yield piece
-            offset += len(piece)
+            yield memory[:length]
+            offset += length
         while offset < end:
             length = min(_HOLE_PIECE, end - offset)
             yield length
@@ -88,17 +96,19 @@ def pieces(fd: int, status: os.stat_result) -> Iterator[Piece]:
 
 def has_holes(fd: int, status: os.stat_result) -> bool:
     """Whether :func:`pieces` would find any. The descriptor stands at the beginning afterwards."""
+    if not _may_have_holes(status):
+        return False
     try:
         return next(_holes(fd, status), None) is not None
     finally:
-        if _may_have_holes(status):
-            os.lseek(fd, 0, os.SEEK_SET)
+        os.lseek(fd, 0, os.SEEK_SET)
 
 
 def chunks(file: BinaryIO) -> Iterator[Piece]:
     """All that *file* has, without holes."""
-    while chunk := file.read(_PIECE):
-        yield chunk
+    memory = memoryview(bytearray(_PIECE))
+    while length := os.readv(file.fileno(), [memory]):
+        yield memory[:length]
 
 
 def zeros(length: int) -> Iterator[bytes]:
@@ -133,12 +143,9 @@ def judge(fd: int, before: os.stat_result, *, got: int, again: Callable[[], bool
 
 
 def _is_same(one: os.stat_result, other: os.stat_result) -> bool:
+    """Whether two looks at one open file saw the same."""
     return (
-        one.st_size == other.st_size
-        and one.st_mtime_ns == other.st_mtime_ns
-        and one.st_ctime_ns == other.st_ctime_ns
-        and one.st_ino == other.st_ino
-        and one.st_dev == other.st_dev
+        one.st_ctime_ns == other.st_ctime_ns and one.st_mtime_ns == other.st_mtime_ns and one.st_size == other.st_size
     )
 
 

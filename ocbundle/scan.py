@@ -30,8 +30,8 @@ _HEAD: Final = len(databases.MAGIC)
 class FileSink(Protocol):
     """One file's content on its way into a bundle."""
 
-    def write(self, data: bytes) -> None:
-        """Take the next bytes."""
+    def write(self, data: bytes | memoryview) -> None:
+        """Take the next bytes; their memory is used for others afterwards."""
 
     def hole(self, length: int) -> None:
         """Take the next *length* bytes, all of them zeros that the file system doesn't store."""
@@ -224,7 +224,7 @@ class _Scan(_Linked):
                 if first and self.is_done(path, status):
                     return
                 small = status.st_size <= _SMALL and not reading.has_holes(fd, status)
-                data = reading.read(fd, status.st_size + 1) if small else reading.read_at(fd, _HEAD, 0)
+                data = reading.read(fd, status.st_size) if small else reading.read_at(fd, _HEAD, 0)
                 if first and databases.is_database(data):
                     if sensitivity is Sensitivity.CONTENT:
                         sensitivity = Sensitivity.MIXED
@@ -257,14 +257,12 @@ class _Scan(_Linked):
         last: bool,
     ) -> bool:
         """Hand on a file that was read whole, if it held still; ``False``: try again."""
-        size = before.st_size
-        content = data if len(data) == size else data[:size]
-        capture = reading.judge(fd, before, got=len(data), again=lambda: reading.read_at(fd, size, 0) == content)
+        capture = reading.judge(fd, before, got=len(data), again=lambda: reading.read_at(fd, before.st_size, 0) == data)
         if capture is Capture.CHANGED and not last:
             return False
         capture = _mark_raw(capture) if raw else capture
-        self._files.add_file(self._metadata(path, fd, before), content, sensitivity=sensitivity, capture=capture)
-        self._finish(path, before, capture, len(content))
+        self._files.add_file(self._metadata(path, fd, before), data, sensitivity=sensitivity, capture=capture)
+        self._finish(path, before, capture, len(data))
         return True
 
     def _large(

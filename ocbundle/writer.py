@@ -11,9 +11,9 @@ import hashlib
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Final, Protocol, Self
 
 from ocbundle import compression, heads, limits, records, wire
 from ocbundle.agefile import Random
@@ -21,6 +21,7 @@ from ocbundle.errors import LimitExceeded
 from ocbundle.model import Capture, Entry, Manifest, Metadata, Root, Sensitivity, Skipped, Totals
 from ocbundle.reading import zeros
 from ocbundle.sealing import BundleKey
+from ocbundle.segments import Extents, Memory, Segment
 from ocbundle.workers import Workers
 
 _REMEMBERED: Final = 1 << 16
@@ -32,6 +33,8 @@ _JOURNAL_HEAD: Final = 8
 _SKIPPED_LENGTH: Final = 64
 """More than a skipped row takes beside its path and detail."""
 _RESERVED_SECTIONS: Final = 64
+_AHEAD: Final = 16
+"""How many sections of the first size may wait, so that threads have work while a database is copied."""
 
 
 class Output(Protocol):
@@ -41,34 +44,7 @@ class Output(Protocol):
         """Write *data*, or as much of it as goes now, and tell how much that was."""
 
 
-_Extents = list[list[Any]]
-"""Segment, offset and length of each extent of a file; the segment is -1 until it has a number, and none of a hole."""
-
-
-@dataclass(slots=True)
-class _Segment:
-    """A segment being gathered. Its number is given when it ends, since segments are numbered in file order."""
-
-    parts: list[bytes] = field(default_factory=list)
-    length: int = 0
-    is_open: bool = True
-    extents: _Extents = field(default_factory=list)
-    """Extents in it, to be given its number."""
-    waiting: list[records.Row] = field(default_factory=list)
-    """Entries whose last bytes are in it, to be journaled in it."""
-
-    def append(self, data: bytes, extents: _Extents) -> None:
-        """Put *data* at the end, and its extent at the end of *extents*, the file's."""
-        if extents and self.extents and extents[-1] is self.extents[-1]:
-            extents[-1][2] += len(data)
-        else:
-            extents.append([-1, self.length, len(data)])
-            self.extents.append(extents[-1])
-        self.parts.append(data)
-        self.length += len(data)
-
-
-_Where = tuple[_Extents, _Segment | None]
+_Where = tuple[Extents, Segment | None]
 """A file's extents, and the segment that the last of them is in; an empty file is in none."""
 
 
@@ -106,11 +82,13 @@ class Writer:
         self._roots = {name: number for number, name in enumerate(self._root_names)}
         self._preamble = wire.Preamble(bundle_id=bundle_id)
         self._pool = Workers(workers, "ocbundle-seal")
+        self._memory = Memory()
         self._in_flight: deque[tuple[bytes, int, Future[tuple[bytes, bytes]]]] = deque()
-        self._depth = workers + 2
+        self._least_depth = workers + 2
         self._sections: list[wire.Section] = []
         self._counts = {wire.SEGM: 0, wire.ENTR: 0}
-        self._streams: dict[Sensitivity, _Segment] = {}
+        self._target = limits.segment_target(0)
+        self._streams: dict[Sensitivity, Segment] = {}
         self._known: OrderedDict[tuple[Sensitivity, bytes], _Where] = OrderedDict()
         self._rows: list[records.Row] = []
         self._skipped: list[Skipped] = []
@@ -191,7 +169,8 @@ class Writer:
         if len(head) > limits.MAX_HEAD:
             raise LimitExceeded("the manifest's head is too long", rule="R-7.5")
         self._submit(wire.MANI, 0, head)
-        self._drain(0)
+        while self._in_flight:
+            self._write_next()
         self._write_keys()
         digest = self._write_end()
         return Written(digest=digest, length=self.offset, totals=totals)
@@ -203,7 +182,7 @@ class Writer:
         self._size += size
         self._complete(row, last)
 
-    def _complete(self, row: records.Row, last: _Segment | None) -> None:
+    def _complete(self, row: records.Row, last: Segment | None) -> None:
         """Take a row; *last* is the segment that its last bytes are in."""
         length = records.row_length(row)
         if self._batch_length + length > limits.MAX_BATCH:
@@ -231,51 +210,48 @@ class Writer:
 
     def _append_whole(self, data: bytes, sensitivity: Sensitivity) -> _Where:
         segment = self._stream(sensitivity)
-        if segment.length and segment.length + len(data) > self._segment_target():
+        if segment.length and segment.length + len(data) > self._target:
             self._end_segment(sensitivity)
             segment = self._stream(sensitivity)
-        extents: _Extents = []
+        extents: Extents = []
         segment.append(data, extents)
-        if segment.length >= self._segment_target():
+        if segment.length >= self._target:
             self._end_segment(sensitivity)
         return extents, segment
 
-    def _append_part(self, data: bytes, sensitivity: Sensitivity, extents: _Extents) -> _Segment:
+    def _append_part(self, data: bytes | memoryview, sensitivity: Sensitivity, extents: Extents) -> Segment:
         """Append *data*, which isn't empty, to as many segments as it takes; the last one is returned."""
-        start = 0
+        rest = memoryview(data)
         while True:
             segment = self._stream(sensitivity)
-            room = max(1, self._segment_target() - segment.length)
-            piece = data if start == 0 and len(data) <= room else data[start : start + room]
-            segment.append(piece, extents)
-            start += len(piece)
-            if segment.length >= self._segment_target():
+            room = max(1, self._target - segment.length)
+            segment.append(rest[:room], extents)
+            rest = rest[room:]
+            if segment.length >= self._target:
                 self._end_segment(sensitivity)
-            if start == len(data):
+            if not rest:
                 return segment
 
-    def _stream(self, sensitivity: Sensitivity) -> _Segment:
-        return self._streams.setdefault(sensitivity, _Segment())
-
-    def _segment_target(self) -> int:
-        return limits.segment_target(self._counts[wire.SEGM])
+    def _stream(self, sensitivity: Sensitivity) -> Segment:
+        segment = self._streams.get(sensitivity)
+        if segment is None:
+            segment = self._streams[sensitivity] = Segment(self._memory.take(self._target))
+        return segment
 
     def _end_segment(self, sensitivity: Sensitivity, *, even_if_empty: bool = False) -> None:
         segment = self._streams.pop(sensitivity, None)
         if segment is None:
             if not even_if_empty:
                 return
-            segment = _Segment()
+            segment = Segment(bytearray())
         number = self._counts[wire.SEGM]
         self._counts[wire.SEGM] += 1
-        segment.is_open = False
-        for extent in segment.extents:
-            extent[0] = number
+        self._target = limits.segment_target(number + 1)
+        segment.end(number)
         padded = sensitivity is Sensitivity.SECRET
         journal = self._journal(self._ready + segment.waiting)
-        self._submit(wire.SEGM, number, segment.parts, journal=journal, padded=padded)
-        # Later files may share its extents, and so keep the segment; its content goes with the job.
-        segment.parts, segment.extents, segment.waiting = [], [], []
+        self._submit(wire.SEGM, number, segment.content, memory=segment.memory, journal=journal, padded=padded)
+        segment.forget()
 
     def _journal(self, rows: list[records.Row]) -> bytes:
         """The journal of as many of *rows* as go into one; the others wait for the next segment."""
@@ -315,31 +291,40 @@ class Writer:
     # --- sections ---------------------------------------------------------------------------------------------------
 
     def _submit(
-        self, kind: bytes, number: int, raw: bytes | list[bytes], *, journal: bytes = b"", padded: bool = False
+        self,
+        kind: bytes,
+        number: int,
+        raw: bytes | memoryview,
+        *,
+        memory: bytearray | None = None,
+        journal: bytes = b"",
+        padded: bool = False,
     ) -> None:
         if sum(self._counts.values()) > limits.MAX_SECTIONS - _RESERVED_SECTIONS:
             raise LimitExceeded("more content than the sections of one bundle hold (about 600 GiB)", rule="R-4.14")
         place = compression.Place(bundle_id=self._preamble.bundle_id, type=kind, number=number)
-        self._in_flight.append((kind, number, self._pool.submit(self._seal, place, raw, journal, padded)))
-        self._drain(self._depth)
+        self._in_flight.append((kind, number, self._pool.submit(self._seal, place, raw, memory, journal, padded)))
+        depth = max(self._least_depth, _AHEAD * limits.FIRST_SEGMENT // self._target)
+        while self._in_flight and (len(self._in_flight) > depth or self._in_flight[0][-1].done()):
+            self._write_next()
 
     def _seal(
         self,
         place: compression.Place,
-        raw: bytes | list[bytes],
+        raw: bytes | memoryview,
+        memory: bytearray | None,
         journal: bytes,
         padded: bool,  # noqa: FBT001 - a job's
     ) -> tuple[bytes, bytes]:
-        data = raw if isinstance(raw, bytes) else raw[0] if len(raw) == 1 else b"".join(raw)
-        plaintext = compression.encode(place, data, level=self._level, journal=journal, padded=padded)
+        plaintext = compression.encode(place, raw, level=self._level, journal=journal, padded=padded)
+        if memory is not None:
+            self._memory.give(memory)
         body = self._key.seal(plaintext, self._random)
         return body, hashlib.sha256(body).digest()
 
-    def _drain(self, depth: int) -> None:
-        while len(self._in_flight) > depth:
-            kind, number, future = self._in_flight.popleft()
-            body, digest = future.result()
-            self._write_section(kind, number, body, digest)
+    def _write_next(self) -> None:
+        kind, number, future = self._in_flight.popleft()
+        self._write_section(kind, number, *future.result())
 
     def _write_keys(self) -> None:
         for number, (body, digest) in enumerate(self._keys):
@@ -387,11 +372,11 @@ class FileSink:
         self._writer = writer
         self._sensitivity = sensitivity
         self._digest = hashlib.sha256()
-        self._extents: _Extents = []
+        self._extents: Extents = []
         self._size = 0
-        self._last: _Segment | None = None
+        self._last: Segment | None = None
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes."""
         if data:
             self._digest.update(data)
