@@ -227,3 +227,20 @@ def test_a_bundle_key_opens_what_succeeds_with_one_stanza_for_it_and_nothing_els
     unopened = {vector.name for vector in about(vectors, "X25519") if vector.expected == "success"} - opened
     beside_others = {"x25519_multiple_recipients", "x25519_grease", "stanza_valid_characters"}
     assert unopened == beside_others | {"stanza_empty_body", "stanza_empty_last_line"}
+
+
+@pytest.mark.rule("R-6.1")
+def test_a_keys_section_opens_where_its_vector_succeeds_and_nowhere_else(vectors: list[Vector]) -> None:
+    endings: Counter[str] = Counter()
+    for vector in about(vectors, "X25519"):
+        text = b"".join(agefile.encode_identity(secret).encode() + b"\n" for secret in vector.secrets)
+        identities = sealing.parse_identities(text, "key.txt") if text else ()
+        try:
+            agefile.parse_header(vector.file, max_length=limits.MAX_KEYS_AGE_HEADER)
+            payload = sealing._decrypt(vector.file, identities)
+        except BundleError as error:
+            endings[type(error).__name__] += 1
+        else:
+            endings["nothing" if payload is None else "opened"] += 1
+            assert ("no match" if payload is None else success(payload)) == wanted(vector), vector.name
+    assert endings == {"opened": 14, "nothing": 3, "Malformed": 22, "AuthenticationFailed": 28}
