@@ -87,6 +87,16 @@ def display(text: bytes | str) -> str:
     return "".join(_escape(c) for c in decoded)
 
 
+def one_line(text: str) -> str:
+    """*text* with its control characters escaped: what a name smuggles into a message can't move the cursor.
+
+    Backslashes stay as they are: a name in *text* is escaped already.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c == "\\" else _escape(c) for c in text)
+
+
 def _escape(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # a byte that isn't UTF-8, as surrogateescape carries it

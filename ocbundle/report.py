@@ -29,6 +29,7 @@ from ocbundle.model import (
     UnpackReport,
     VerifyReport,
 )
+from ocbundle.paths import one_line
 
 ROWS_SHOWN: Final = 20
 """How many losses are told one by one unless all are asked for."""
@@ -37,14 +38,6 @@ Fields = dict[str, Any]
 
 
 # --- Words and numbers ---------------------------------------------------------------------------------------------
-
-
-def one_line(text: str) -> str:
-    """*text* with its control characters escaped: what a name smuggles into a message can't move the cursor.
-
-    Backslashes stay as they are: a name in *text* is escaped already.
-    """
-    return "".join(c if c == "\\" or (c.isascii() and c.isprintable()) else paths.display(c) for c in text)
 
 
 def size(count: int) -> str:

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 import ocbundle
@@ -147,10 +148,15 @@ def test_completion_is_offered() -> None:
     assert result.stdout == b"plain,verify\n"
 
 
+def commands() -> dict[str, click.Command]:
+    found = {name: app.get_command(click.Context(app), name) for name in app.list_commands(click.Context(app))}
+    return {name: command for name, command in found.items() if command is not None}
+
+
 def test_every_option_has_a_help_text() -> None:
     silent = [
         (name, option.name)
-        for name, command in app.commands.items()
+        for name, command in commands().items()
         for option in command.params
         if option.param_type_name == "option" and not getattr(option, "help", None)
     ]
@@ -810,6 +816,46 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing(packed: Sample, tmp_path:
         process.send_signal(number)
         told = process.stderr.read()
     assert (process.returncode, told.strip(), os.listdir(tmp_path)) == (130, b"ocbundle: error: interrupted", [])
+
+
+SIGNALLING = f"""{HERE}
+import os, signal
+number, event, what = int(sys.argv.pop(1)), sys.argv.pop(1), sys.argv.pop(1)
+sent = []
+
+def send(found, arguments):
+    if found == event and what in ('', *map(str, arguments)) and not sent:
+        sent.append(found)
+        os.kill(os.getpid(), number)
+
+sys.addaudithook(send)
+from ocbundle.cli import main
+main()
+"""
+"""The program, and a signal that comes in the moment of an event that Python's audit hooks tell of."""
+
+
+def signalled(number: signal.Signals, event: str, what: str, *arguments: object, **environ: str) -> tuple[int, bytes]:
+    command = [*PYTHON, SIGNALLING, str(int(number)), event, what, *map(str, arguments)]
+    done = subprocess.run(command, env={**os.environ, **environ}, capture_output=True, check=False)
+    return done.returncode, done.stderr.strip()
+
+
+@pytest.mark.usefixtures("heeded")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["click", "ocbundle.cli.console", "ocbundle.model", "pyrage.pyrage"])
+def test_an_interrupt_while_the_program_is_imported_ends_it_without_a_word(
+    packed: Sample, module: str, number: signal.Signals
+) -> None:
+    arguments = ("list", "-i", packed.key, packed.bundle)
+    assert signalled(number, "import", module, *arguments) == (130, b"")
+
+
+@pytest.mark.usefixtures("heeded")
+@pytest.mark.parametrize("event", ["tempfile.mkdtemp", "os.symlink", "shutil.rmtree", "os.rmdir"])
+def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, event: str) -> None:
+    ends = signalled(signal.SIGTERM, event, "", "demo", TMPDIR=str(tmp_path))
+    assert (ends, os.listdir(tmp_path)) == ((130, b"ocbundle: error: interrupted"), [])
 
 
 def test_an_error_nobody_foresaw_is_one_line_that_repeats_nothing(

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from ocbundle.cli import run, sample
-from ocbundle.cli.app import app
+from ocbundle.cli.app import COMMANDS, app
 
 ROOT: Final = Path(__file__).parent.parent
 README: Final = ROOT / "README.md"
@@ -60,7 +60,7 @@ def test_the_help_texts_are_the_real_ones() -> None:
 
 
 def test_there_is_a_help_text_for_the_program_and_for_each_command() -> None:
-    assert [found.group(1) for found in HELP.finditer(README.read_text("utf-8"))] == ["", *app.commands]
+    assert [found.group(1) for found in HELP.finditer(README.read_text("utf-8"))] == ["", *COMMANDS]
 
 
 def test_every_link_to_a_file_leads_somewhere() -> None:

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from ocbundle import report
+from ocbundle import paths, report
 from ocbundle.cli import listing
 from ocbundle.errors import Malformed
 from ocbundle.model import (
@@ -88,7 +88,7 @@ def verified(level: Level) -> VerifyReport:
 
 
 def test_one_line_escapes_what_moves_a_cursor_but_no_backslash() -> None:
-    assert report.one_line("a\x1b[2J\nb\\x00 é\u202e") == "a\\x1b[2J\\nb\\x00 é\\u202e"
+    assert paths.one_line("a\x1b[2J\nb\\x00 é\u202e") == "a\\x1b[2J\\nb\\x00 é\\u202e"
 
 
 @pytest.mark.parametrize(

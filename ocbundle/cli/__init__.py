@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
+from collections.abc import Mapping, Sequence
 
-from ocbundle.cli.app import run
+from ocbundle.cli import signals
 
 __all__ = ["main", "run"]
 
 
 def main() -> None:
     """The ``ocbundle`` program."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP, and means it
-            signal.signal(number, signal.default_int_handler)  # unwinds, so that temporaries are removed
+    signals.end_at_once()
     if sys.stdout is None:  # closed: a bundle or a report would be lost in silence
         sys.exit("ocbundle: error: standard output is closed")
     sys.stdin = sys.stdin or open(os.devnull, encoding="ascii")  # noqa: SIM115 - for the whole run
@@ -28,3 +26,10 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal in another encoding still shows something
     sys.exit(run(sys.argv[1:], os.environ))
+
+
+def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run one command line to its exit code. Nothing but a code comes out, whatever happens inside."""
+    from ocbundle.cli import app  # noqa: PLC0415 - an interrupt is already met when all of it is imported
+
+    return app.run(arguments, environ)

@@ -9,22 +9,29 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Final
 
 import click
 
-from ocbundle import paths, report
+from ocbundle import errors, paths
 from ocbundle._version import __version__
-from ocbundle.cli import exits
+from ocbundle.cli import exits, signals
 from ocbundle.cli.console import Console
-from ocbundle.cli.contents import cat, inspect, list_
-from ocbundle.cli.demo import demo
-from ocbundle.cli.diff import diff
-from ocbundle.cli.doctor import doctor
-from ocbundle.cli.keygen import keygen
-from ocbundle.cli.pack import pack
-from ocbundle.cli.unpack import unpack
-from ocbundle.cli.verify import verify
-from ocbundle.errors import BundleError, KeyRequired
+
+COMMANDS: Final = {
+    "pack": "pack:pack",
+    "verify": "verify:verify",
+    "unpack": "unpack:unpack",
+    "list": "contents:list_",
+    "inspect": "contents:inspect",
+    "cat": "contents:cat",
+    "diff": "diff:diff",
+    "doctor": "doctor:doctor",
+    "keygen": "keygen:keygen",
+    "demo": "demo:demo",
+}
+"""Where each command is, as ``module:function``, in the order in which they are needed."""
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 80, "terminal_width": 80}
 EPILOG = """\b
@@ -50,12 +57,34 @@ Completion: eval "$(_OCBUNDLE_COMPLETE=bash_source ocbundle)"
 """
 
 
+EXITS: Final[tuple[tuple[type[BaseException], int], ...]] = (
+    (errors.DamagedBundle, exits.DAMAGED),
+    (errors.KeyFailure, exits.KEY),
+    (errors.UnsupportedVersion, exits.UNSUPPORTED),
+    (errors.InvalidRequest, exits.USAGE),
+    (errors.BundleError, exits.FAILED),
+    (click.UsageError, exits.USAGE),
+    (click.Abort, exits.INTERRUPTED),
+    (KeyboardInterrupt, exits.INTERRUPTED),
+    (BaseException, exits.FAILED),
+)
+"""What the program ends with after an error: the first line that fits."""
+
+
 class Commands(click.Group):
-    """The commands in the order in which they are needed."""
+    """The commands. The one that runs is imported, and none that doesn't; for their help all are."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """As they were added."""
-        return list(self.commands)
+        """As they are in the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
+        """Import it."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, function = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(f"ocbundle.cli.{module}"), function)
+        return command
 
 
 @click.group(cls=Commands, context_settings=SETTINGS, epilog=EPILOG, invoke_without_command=True)
@@ -63,14 +92,11 @@ class Commands(click.Group):
 @click.pass_context
 def app(context: click.Context) -> int:
     """Encrypted, verifiable, single-file backups of OpenClaw gateways."""
+    signals.unwind()  # the command is imported: from here on there may be something to take back
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         return exits.USAGE
     return exits.DONE
-
-
-for _command in (pack, verify, unpack, list_, inspect, cat, diff, doctor, keygen, demo):
-    app.add_command(_command)
 
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -88,7 +114,7 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except BaseException as error:  # noqa: BLE001 - the last line of defence: one line, and no traceback
         # A usage error may stand before the flag.
         console.json = console.json or (isinstance(error, click.UsageError) and "--json" in arguments)
-        number = exits.code(error)
+        number = next(code for kind, code in EXITS if isinstance(error, kind))
         console.error(_fields(error, number))
         if environ.get("OCBUNDLE_DEBUG"):
             traceback.print_exc()
@@ -97,9 +123,11 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _fields(error: BaseException, number: int) -> dict[str, object]:
-    if isinstance(error, BundleError):
+    if isinstance(error, errors.BundleError):
+        from ocbundle import report  # noqa: PLC0415 - only an error waits for it
+
         fields = report.error_fields(error, number)
-        if isinstance(error, KeyRequired) and "OCBUNDLE" not in (error.hint or ""):
+        if isinstance(error, errors.KeyRequired) and "OCBUNDLE" not in (error.hint or ""):
             fields["hint"] = "open it with -i FILE or -p"  # the library knows no flags
         return fields
     hint = None

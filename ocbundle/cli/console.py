@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
-from ocbundle import report
+from ocbundle.paths import one_line
 
 
 class Console:
@@ -32,11 +32,11 @@ class Console:
             self._object("summary", summary)
         elif not self.quiet:
             for line in lines:
-                self._write(self._words, report.one_line(line))
+                self._write(self._words, one_line(line))
 
     def row(self, line: str, fields: Mapping[str, Any]) -> None:
         """One row of a listing. There may be a million, so they aren't flushed one by one."""
-        self._words.write(f"{_json_line('status', fields) if self.json else report.one_line(line)}\n")
+        self._words.write(f"{_json_line('status', fields) if self.json else one_line(line)}\n")
 
     def status(self, fields: Mapping[str, Any]) -> None:
         """Say in JSON how far the run is. A person sees a bar instead (``progress``)."""
@@ -96,7 +96,7 @@ class Console:
         return sys.stderr if self.data_on_stdout else sys.stdout
 
     def _message(self, kind: str, text: str) -> None:
-        self._write(sys.stderr, f"ocbundle: {kind}{report.one_line(text)}")
+        self._write(sys.stderr, f"ocbundle: {kind}{one_line(text)}")
 
     def _object(self, message_type: str, fields: Mapping[str, Any]) -> None:
         self._write(self._words, _json_line(message_type, fields))

@@ -10,7 +10,8 @@ from typing import Final
 
 import click
 
-from ocbundle import Bundle, report
+from ocbundle import report
+from ocbundle.bundle import Bundle
 from ocbundle.cli import exits, keys, listing, options
 from ocbundle.cli.console import Console
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import click
 
 import ocbundle
 from ocbundle import paths, report, sealing
-from ocbundle.cli import exits, options, sample
+from ocbundle.cli import exits, options, sample, signals
 from ocbundle.cli.console import Console
 from ocbundle.errors import BundleError, DamagedBundle
 
@@ -30,7 +33,7 @@ def demo(console: Console) -> int:
     Packs a sample home, verifies the bundle, unpacks it into a second home and compares every file. Takes seconds,
     works in a temporary directory, and leaves nothing behind.
     """
-    with tempfile.TemporaryDirectory(prefix="ocbundle-demo-") as directory:
+    with _directory() as directory:
         entries, differences = _walk_through(console, os.fsencode(directory))
     for text in differences:
         console.warning(text)
@@ -41,6 +44,20 @@ def demo(console: Console) -> int:
         {"command": "demo", "entries": entries, "differences": 0},
     )
     return exits.DONE
+
+
+@contextmanager
+def _directory() -> Iterator[str]:
+    """A temporary directory that is gone after the block, however often and whenever the user interrupts."""
+    made = None
+    try:
+        with signals.held_back():
+            made = tempfile.mkdtemp(prefix="ocbundle-demo-")
+        yield made
+    finally:
+        with signals.held_back():
+            if made is not None:
+                shutil.rmtree(made)
 
 
 def _walk_through(console: Console, directory: bytes) -> tuple[int, list[str]]:
