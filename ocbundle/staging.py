@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
@@ -23,6 +23,7 @@ from ocbundle.places import Content, Entries, Guard, Need, Owner, Place, Resolve
 from ocbundle.stages import Stage
 
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_KINDS: Final = frozenset(Kind)
 _NO_HARD_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
 
 
@@ -119,7 +120,7 @@ class Staging:
             self._total_size = sum(need.size for need in needs.values())
             self._total_entries = sum(need.entries for need in needs.values())
         with Descent(close) as descent:
-            for entry, stage, wanted in self._walk(descent):
+            for entry, stage, wanted in self._walk(descent, _KINDS):
                 if entry.kind is Kind.DIRECTORY:
                     descent.frames.append(Frame(entry, -1))
                 if not wanted:
@@ -140,7 +141,7 @@ class Staging:
         Deepest first: nothing can be created in a directory that is read-only already.
         """
         with Descent(self._leave_directory) as descent:
-            for entry, stage, wanted in self._walk(descent):
+            for entry, stage, wanted in self._walk(descent, {Kind.DIRECTORY, Kind.SYMLINK}):
                 parent = descent.frames[-1].fd if descent.frames else stage.fd
                 if entry.kind is Kind.DIRECTORY:
                     descent.frames.append(Frame(entry, open_made(stage, parent, entry)))
@@ -201,11 +202,12 @@ class Staging:
                 _take_back(move, status, error)
             raise
 
-    def _walk(self, descent: Descent) -> Iterator[tuple[Entry, Stage, bool]]:
+    def _walk(self, descent: Descent, kinds: Collection[Kind]) -> Iterator[tuple[Entry, Stage, bool]]:
+        """The entries of *kinds*, with the stage that each belongs to, and whether it is wanted."""
         select = self._select
         for entry in self._entries():
             stage = self._stages.get(entry.root)
-            if stage is not None:
+            if stage is not None and entry.kind in kinds:
                 descent.leave_for(entry)
                 yield entry, stage, select is None or select(entry)
 
@@ -258,11 +260,14 @@ class Staging:
         # After the owner: a change of owner clears setuid and setgid.
         by_number = self._owner.by_number
         mode = entry.mode if by_number else entry.mode & 0o777
-        unset = attributes.set_all(fd, entry, mode, names=None if by_number else self._names)
         self._tally.special += mode != entry.mode
-        self._tally.xattrs += unset.xattrs
-        self._tally.lists += unset.lists
-        self._tally.grants += unset.grants
+        if entry.xattrs or entry.acl or entry.default_acl:
+            unset = attributes.set_all(fd, entry, mode, names=None if by_number else self._names)
+            self._tally.xattrs += unset.xattrs
+            self._tally.lists += unset.lists
+            self._tally.grants += unset.grants
+        else:
+            os.fchmod(fd, mode)
         os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
 
     def _leave_directory(self, frame: Frame) -> None:
