@@ -161,11 +161,14 @@ def decode_batch(data: bytes, *, roots: Sequence[str]) -> Batch:
 def decode_journal(data: bytes) -> tuple[Entry, ...]:
     """Read a journal's raw bytes. The entries carry no digest."""
     rows = unpack(data)
+    known: set[str] = set()
 
     def root_of(name: object) -> str:
         if type(name) is not str:
             raise Malformed("a journal's row doesn't name its root", rule="R-9.16")
-        paths.check_root_name(name)
+        if name not in known:
+            paths.check_root_name(name)
+            known.add(name)
         return name
 
     with encoding_first(rows):
