@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Final
 
 from ocbundle import limits, paths, publish
-from ocbundle.errors import InvalidRequest, NoSpace, TargetFailure
+from ocbundle.errors import BundleError, InvalidRequest, NoSpace, TargetFailure
 from ocbundle.model import Entry, Kind
 
 Entries = Callable[[], Iterable[Entry]]
@@ -152,20 +152,22 @@ class Guard:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Let everything else than an OSError through."""
-        if not isinstance(error, OSError):
-            return
-        if self._entry is None:
-            raise publish.failure(error, self._path, self._doing) from error
+        if isinstance(error, OSError):
+            raise self.failure(error) from error
+
+    def failure(self, error: OSError) -> BundleError:
+        """What to raise for *error*, where a ``with`` block would cost too much."""
         # Staging began empty and paths are unique: a name is taken only where two names are one.
-        if isinstance(error, FileExistsError):
-            raise TargetFailure(
+        if self._entry is not None and isinstance(error, FileExistsError):
+            return TargetFailure(
                 "this file system can't tell its name from another one's",
                 path=self._entry.name,
                 hint="choose a place on a file system that keeps case and Unicode form apart",
-            ) from error
+            )
         found = publish.failure(error, self._path, self._doing)
-        found.path = self._entry.name
-        raise found from error
+        if self._entry is not None:
+            found.path = self._entry.name
+        return found
 
 
 def survey(entries: Entries, *, owner: Owner, select: Select | None = None) -> dict[str, Need]:

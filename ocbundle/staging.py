@@ -214,28 +214,35 @@ class Staging:
     def _file(self, stage: Stage, parent: int, name: bytes, entry: Entry, content: Content) -> None:
         if entry.kind is not Kind.FILE:
             raise Malformed("a hard link to something else than a file", path=entry.name, rule="R-9.12")
-        guard = Guard(stage.path, entry=entry)
-        with guard:
-            fd = os.open(name, _CREATE, 0o600, dir_fd=parent)
+        written = 0
+        has_holes = None in [extent.segment for extent in entry.extents]
+        pieces = content(entry)
+        # What goes wrong with the content is no error of this place, and a Guard for each call takes too long here.
         try:
-            written = 0
-            has_holes = any(extent.segment is None for extent in entry.extents)
-            for chunk in content(entry):
-                written += len(chunk)
+            fd = os.open(name, _CREATE, 0o600, dir_fd=parent)
+        except OSError as error:
+            raise Guard(stage.path, entry=entry).failure(error) from error
+        try:
+            for piece in pieces:
+                written += len(piece)
                 if written > entry.size:
                     break
-                with guard:
-                    if has_holes and chunk == bytes(len(chunk)):
-                        os.lseek(fd, len(chunk), os.SEEK_CUR)
+                try:
+                    if has_holes and piece == bytes(len(piece)):
+                        os.lseek(fd, len(piece), os.SEEK_CUR)
                     else:
-                        publish.write_all(fd, chunk)
-                self._advance(len(chunk))
+                        publish.write_all(fd, piece)
+                except OSError as error:
+                    raise Guard(stage.path, entry=entry).failure(error) from error
+                self._advance(len(piece))
             if written != entry.size:
                 raise Malformed("a file's content isn't as long as its entry says", path=entry.name, rule="R-9.10")
-            with guard:
+            try:
                 if has_holes:
                     os.ftruncate(fd, entry.size)
                 self._dress(fd, entry)
+            except OSError as error:
+                raise Guard(stage.path, entry=entry).failure(error) from error
         finally:
             os.close(fd)
 
