@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
-from ocbundle import limits, publish, sealing, verification, wire
+from ocbundle import limits, sealing, wire
 from ocbundle.errors import EntryMissing, InvalidRequest, KeyRequired, NoSpace, UnexpectedContent
 from ocbundle.model import (
     Entry,
@@ -184,6 +184,8 @@ class Bundle:
         if self._reader is None:
             self._container.check_bodies(_Meter(progress, "verify", self._container.length, None))
             return Level.CHECKSUMS
+        from ocbundle import verification  # noqa: PLC0415 - who only looks into a bundle doesn't wait for it
+
         totals = self._reader.manifest.totals
         verification.check(self._reader, _Meter(progress, "verify", totals.size, totals.entries))
         return Level.FULL
@@ -253,7 +255,9 @@ def seekable(source: Readable, spool: str | os.PathLike[str] | None) -> Iterator
 @contextlib.contextmanager
 def _spooled(source: BinaryIO, spool: str | os.PathLike[str] | None) -> Iterator[BinaryIO]:
     """A copy of what can be read only once. What goes wrong with *source* is its own error."""
-    import tempfile  # noqa: PLC0415 - only a pipe waits for it
+    import tempfile  # noqa: PLC0415 - only a pipe waits for them
+
+    from ocbundle import publish  # noqa: PLC0415
 
     place = os.fsencode(spool or tempfile.gettempdir())
     # Only ciphertext reaches this file, and it has no name: nothing is left of it whatever happens.
@@ -271,6 +275,8 @@ def _spooling(place: bytes) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        from ocbundle import publish  # noqa: PLC0415
+
         found = publish.failure(error, place, "copy the bundle into the directory")
         found.hint = "make room there, or save the bundle as a file first" if isinstance(found, NoSpace) else found.hint
         raise found from error

@@ -11,15 +11,17 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from ocbundle import compression, heads, limits, paths, records, sequencing, wire
 from ocbundle.errors import ChecksumMismatch, DamagedBundle, EntryMissing, Malformed, Truncated
 from ocbundle.model import Entry, Extent, Kind, Manifest, Skipped
 from ocbundle.sealing import BundleKey
 from ocbundle.workers import Workers
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _CHUNK: Final = limits.MIB
 _CACHE: Final = 2 * limits.MAX_SEGMENT

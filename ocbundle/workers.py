@@ -7,8 +7,10 @@ slower. It knows nothing of what the work is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -18,17 +20,22 @@ class Workers:
     """At most *count* threads, started as they are needed."""
 
     def __init__(self, count: int, name: str) -> None:
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+        self._count, self._name = count, name
+        self._pool: ThreadPoolExecutor | None = None
         self._is_closed = self._is_alone = False
 
     def submit(self, work: Callable[_P, _T], /, *args: _P.args, **options: _P.kwargs) -> Future[_T]:
         """Let a thread call *work*; without one, call it now, and give a future that is done."""
+        from concurrent.futures import Future, ThreadPoolExecutor  # noqa: PLC0415 - a listing needs no thread
+
+        if self._is_closed:
+            raise RuntimeError("these workers are closed")
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._count, thread_name_prefix=self._name)
         if not self._is_alone:
             try:
                 return self._pool.submit(work, *args, **options)
             except RuntimeError:
-                if self._is_closed:
-                    raise
                 # Never tried again: the pool keeps what it was given, and would grow with each piece of work.
                 self._is_alone = True
         done: Future[_T] = Future()
@@ -41,4 +48,5 @@ class Workers:
     def close(self) -> None:
         """Drop what isn't begun, and wait for the rest."""
         self._is_closed = True
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)

@@ -6,6 +6,7 @@ import ast
 import inspect
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -44,6 +45,32 @@ def test_no_verb_loads_what_only_some_uses_of_it_need(name: str) -> None:
 
 def test_what_reads_a_bundle_does_not_load_what_packs_one() -> None:
     assert loaded("from ocbundle import Bundle, verify") & {"ocbundle.packing", "ocbundle.writer"} == set()
+
+
+RUN: Final = "import os; from ocbundle.cli import run; run(sys.argv[1:], os.environ)"
+
+
+def test_the_version_is_told_by_what_parses_the_command_line_alone() -> None:
+    names = loaded(RUN, "--version")
+    assert names & {*HEAVY, *CODECS, "ocbundle.model", "ocbundle.report"} == {"click"}
+    assert {name for name in names if name.startswith("ocbundle.cli.")} == {
+        f"ocbundle.cli.{name}" for name in ("app", "console", "exits", "signals")
+    }
+
+
+def test_a_listing_loads_neither_what_writes_nor_threads(tmp_path: Path) -> None:
+    text, recipient = ocbundle.generate_identity(now=datetime.now(UTC))
+    key = tmp_path / "key.txt"
+    key.write_text(text, "utf-8")
+    ocbundle.pack(tmp_path / "b", [tmp_path / "key.txt"], recipients=[recipient])
+    names = loaded(RUN, "list", "-i", str(key), str(tmp_path / "b"))
+    assert "ocbundle.reader" in names
+    unused = {
+        "concurrent.futures",
+        "subprocess",
+        *(f"ocbundle.{name}" for name in ("publish", "verification", "writer")),
+    }
+    assert names & unused == set()
 
 
 @pytest.mark.ci

@@ -7,13 +7,14 @@ place that prints, and the only one that knows whether somebody sits at a termin
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TextIO, TypeVar
 
 from ocbundle.paths import one_line
+
+Row = TypeVar("Row")
 
 
 class Console:
@@ -35,8 +36,22 @@ class Console:
                 self._write(self._words, one_line(line))
 
     def row(self, line: str, fields: Mapping[str, Any]) -> None:
-        """One row of a listing. There may be a million, so they aren't flushed one by one."""
+        """One row of a listing. They aren't flushed one by one."""
         self._words.write(f"{_json_line('status', fields) if self.json else one_line(line)}\n")
+
+    def rows(
+        self, rows: Iterable[Row], *, line: Callable[[Row], str], fields: Callable[[Row], Mapping[str, Any]]
+    ) -> int:
+        """A whole listing. There may be a million rows, so only the one shape that is shown is made of each.
+
+        Returns how many there were.
+        """
+        number = 0
+        write = self._words.write
+        for row in rows:
+            write(f"{_json_line('status', fields(row)) if self.json else one_line(line(row))}\n")
+            number += 1
+        return number
 
     def status(self, fields: Mapping[str, Any]) -> None:
         """Say in JSON how far the run is. A person sees a bar instead (``progress``)."""
@@ -114,5 +129,7 @@ class Console:
 
 
 def _json_line(message_type: str, fields: Mapping[str, Any]) -> str:
+    import json  # noqa: PLC0415 - a person doesn't wait for it
+
     # ASCII, so that a bidi control or a lone surrogate in a name is harmless wherever the line is shown.
     return json.dumps({"message_type": message_type, **fields})

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections import Counter
+from functools import partial
 from typing import Final
 
 import click
@@ -40,16 +41,14 @@ def list_(
     if long and skipped:
         raise click.UsageError("-l has no meaning with --skipped")
     with _open(console, source, identity_files, max_work_factor, passphrase=passphrase) as bundle:
-        number = 0
         if skipped:
-            for row in bundle.skipped():
-                console.row(report.skipped_line(row), report.skipped_fields(row))
-                number += 1
+            number = console.rows(bundle.skipped(), line=report.skipped_line, fields=report.skipped_fields)
         else:
-            manifest = bundle.manifest
-            for entry in bundle.entries():
-                console.row(listing.entry_line(entry, manifest, long=long), listing.entry_fields(entry, manifest))
-                number += 1
+            number = console.rows(
+                bundle.entries(),
+                line=partial(listing.entry_line, manifest=bundle.manifest, long=long),
+                fields=partial(listing.entry_fields, manifest=bundle.manifest),
+            )
         console.report([], {"command": "list", "digest": bundle.info.digest, "rows": number})
     return exits.DONE
 

@@ -5,17 +5,14 @@ A secret is never an argument, never in a message, and never in a ``repr``. Flag
 
 from __future__ import annotations
 
-import getpass
-import secrets
-import shlex
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import click
 
-from ocbundle import Bundle, sealing
+from ocbundle import sealing
+from ocbundle.bundle import Bundle
 from ocbundle.cli.console import Console
 from ocbundle.errors import BundleError, InvalidRequest, KeyRequired
 
@@ -178,6 +175,9 @@ def _read_descriptor(name: str, value: str) -> bytes:
 
 
 def _run(name: str, command: str) -> bytes:
+    import shlex  # noqa: PLC0415 - only a command waits for them
+    import subprocess  # noqa: PLC0415
+
     try:
         # No standard input: it may be the bundle. Standard error is the terminal's, for the command's own questions.
         result = subprocess.run(  # noqa: S603 - the command is the user's own, and no shell reads it
@@ -196,6 +196,8 @@ def _ask(console: Console, prompt: str, *, empty: bool = False) -> str:
             f"the {prompt[:1].lower()}{prompt[1:]} is needed, and there is no terminal to ask at",
             hint="set OCBUNDLE_PASSPHRASE_FILE, OCBUNDLE_PASSPHRASE_FD or OCBUNDLE_PASSPHRASE_COMMAND",
         )
+    import getpass  # noqa: PLC0415 - only a question waits for it
+
     try:
         answer = getpass.getpass(f"{prompt}: ")
     except EOFError:
@@ -224,4 +226,6 @@ def _new_passphrase(console: Console) -> str:
 
 def generate() -> str:
     """A passphrase that nobody guesses."""
+    import secrets  # noqa: PLC0415 - only who wants one made waits for it
+
     return "-".join("".join(secrets.choice(ALPHABET) for _ in range(4)) for _ in range(GROUPS))
