@@ -5,6 +5,7 @@ It reads the environment, asks for passphrases, prints and exits, so that the li
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -18,6 +19,8 @@ __all__ = ["main", "run"]
 def main() -> None:
     """The ``ocbundle`` program."""
     signals.end_at_once()
+    # Many small values live at a time, and next to none in a cycle: to look for some so often was a tenth of a listing.
+    gc.set_threshold(50_000)
     if sys.stdout is None:  # closed: a bundle or a report would be lost in silence
         sys.exit("ocbundle: error: standard output is closed")
     sys.stdin = sys.stdin or open(os.devnull, encoding="ascii")  # noqa: SIM115 - for the whole run
