@@ -70,7 +70,7 @@ def check_root_name(name: str) -> None:
 def root_name(basename: bytes) -> str:
     """A valid root name made from a directory's own name: what can't stand in one becomes ``_``."""
     text = basename.decode("utf-8", "replace")
-    name = "".join("_" if c in "/\ufffd" or unicodedata.category(c) in {"Cc", "Cs"} else c for c in text)
+    name = "".join("_" if c in "/\ufffd" or unicodedata.category(c) == "Cc" else c for c in text)
     while len(name.encode()) > limits.MAX_ROOT_NAME - 8:  # leaves room for a "~2"
         name = name[:-1]
     return name if name not in {"", ".", ".."} else "root"
@@ -82,7 +82,7 @@ def display(text: bytes | str) -> str:
     A file name may hold an escape sequence that rewrites a terminal (CWE-150), or a newline that fakes a line of a log.
     """
     decoded = text if isinstance(text, str) else text.decode("utf-8", "surrogateescape")
-    if decoded.isascii() and decoded.isprintable() and "\\" not in decoded:
+    if decoded.isprintable() and "\\" not in decoded:
         return decoded
     return "".join(_escape(c) for c in decoded)
 
@@ -92,7 +92,7 @@ def one_line(text: str) -> str:
 
     Backslashes stay as they are: a name in *text* is escaped already.
     """
-    if text.isascii() and text.isprintable():
+    if text.isprintable():
         return text
     return "".join(c if c == "\\" else _escape(c) for c in text)
 
