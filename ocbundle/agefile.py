@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -149,7 +148,7 @@ def seal(plaintext: bytes, stanza: Callable[[bytes], Stanza], random: Random) ->
     return b"".join((signed, b" ", mac, b"\n", nonce, *_seal_chunks(_hkdf(file_key, nonce, b"payload"), plaintext)))
 
 
-def open_payload(data: bytes, header: Header, file_key: bytes) -> bytes:
+def open_payload(data: bytes, header: Header, file_key: bytes) -> bytearray:
     """The plaintext behind *header* in *data*, whole and authenticated, or nothing.
 
     Raises:
@@ -161,19 +160,21 @@ def open_payload(data: bytes, header: Header, file_key: bytes) -> bytes:
     if len(nonce) < 16 or len(payload) < _TAG:
         raise AuthenticationFailed("an age payload is cut off", rule="R-6.1")
     cipher = ChaCha20Poly1305(_hkdf(file_key, nonce, b"payload"))
-    plaintext = io.BytesIO()  # holds the bytes once, where a list of chunks and their sum are twice as much
     count = -(-len(payload) // (CHUNK + _TAG))
+    plaintext = bytearray(len(payload) - count * _TAG)
+    room = memoryview(plaintext)
     for number in range(count):
         chunk = payload[number * (CHUNK + _TAG) : (number + 1) * (CHUNK + _TAG)]
         last = number == count - 1
+        if len(chunk) == _TAG and number:
+            raise AuthenticationFailed("an age payload ends in an empty chunk", rule="R-6.1")
         try:
-            plain = cipher.decrypt(_chunk_nonce(number, last=last), chunk, None)
+            cipher.decrypt_into(
+                _chunk_nonce(number, last=last), chunk, None, room[number * CHUNK : (number + 1) * CHUNK]
+            )
         except (InvalidTag, ValueError) as error:
             raise AuthenticationFailed("an encrypted payload was changed", rule="R-6.1") from error
-        if last and not plain and number:
-            raise AuthenticationFailed("an age payload ends in an empty chunk", rule="R-6.1")
-        plaintext.write(plain)
-    return plaintext.getvalue()
+    return plaintext
 
 
 def _seal_chunks(key: bytes, plaintext: bytes) -> list[bytes]:
@@ -287,7 +288,7 @@ def open_passphrase(data: bytes, header: Header, passphrase: str, *, max_work_fa
     file_key = _unwrap(_scrypt(passphrase, salt, int(args[2])), body)
     if file_key is None:
         raise WrongPassphrase("the passphrase is wrong")
-    return open_payload(data, header, file_key)
+    return bytes(open_payload(data, header, file_key))
 
 
 def _scrypt(passphrase: str, salt: bytes, work_factor: int) -> bytes:

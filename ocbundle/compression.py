@@ -56,7 +56,7 @@ def encode(place: Place, raw: bytes | memoryview, *, level: int, journal: bytes 
     return b"".join(parts)
 
 
-def decode(place: Place, plaintext: bytes) -> tuple[bytes, bytes]:
+def decode(place: Place, plaintext: bytes | bytearray) -> tuple[bytes, bytes]:
     """The raw bytes and the raw journal (empty if there is none) of the section at *place*.
 
     Raises:
@@ -75,12 +75,12 @@ def decode(place: Place, plaintext: bytes) -> tuple[bytes, bytes]:
     frame_length = _frame_length(view[start:], declared=raw_length, rule="R-7.3")
     _check_padding(view[start + frame_length :])
     journal = b""
-    if packed_journal := plaintext[_SKIPPABLE.size + _BINDING.size : start]:
+    if packed_journal := view[_SKIPPABLE.size + _BINDING.size : start]:
         journal = _decode_journal(place, packed_journal)
     return _decompress(view[start : start + frame_length], raw_length), journal
 
 
-def place_of(plaintext: bytes) -> Place:
+def place_of(plaintext: bytes | bytearray) -> Place:
     """The place that *plaintext* says it is bound to: for salvage, where the header that should say it may be lost.
 
     Raises:
@@ -93,7 +93,7 @@ def place_of(plaintext: bytes) -> Place:
     return Place(bundle_id=bundle_id, type=kind, number=number)
 
 
-def _binding(plaintext: bytes) -> tuple[int, bytes, bytes, bytes, int, int]:
+def _binding(plaintext: bytes | bytearray) -> tuple[int, bytes, bytes, bytes, int, int]:
     """Length of the frame that holds the binding, then the binding's fields."""
     if len(plaintext) < _SKIPPABLE.size + _BINDING.size:
         raise Malformed("a sealed section is too short for its binding", rule="R-7.1")
@@ -103,15 +103,15 @@ def _binding(plaintext: bytes) -> tuple[int, bytes, bytes, bytes, int, int]:
     return (length, *_BINDING.unpack_from(plaintext, _SKIPPABLE.size))
 
 
-def _decode_journal(place: Place, packed: bytes) -> bytes:
+def _decode_journal(place: Place, packed: memoryview) -> bytes:
     if place.type != b"SEGM":
         raise Malformed("a journal outside a segment", rule="R-7.8")
-    declared = _frame_header(memoryview(packed), rule="R-7.8")[1]
+    declared = _frame_header(packed, rule="R-7.8")[1]
     if declared > limits.MAX_JOURNAL:
         raise LimitExceeded(f"a journal of {declared} bytes", rule="R-7.8")
-    if _frame_length(memoryview(packed), declared=declared, rule="R-7.8") != len(packed):
+    if _frame_length(packed, declared=declared, rule="R-7.8") != len(packed):
         raise Malformed("something follows a journal", rule="R-7.8")
-    return _decompress(memoryview(packed), declared)
+    return _decompress(packed, declared)
 
 
 # --- zstd frames (RFC 8878), walked by hand -------------------------------------------------------------------------

@@ -77,7 +77,7 @@ class BundleKey:
         public = self._identity.public
         return agefile.seal(plaintext, lambda file_key: agefile.wrap_x25519(file_key, public, random), random)
 
-    def open(self, body: bytes) -> bytes:
+    def open(self, body: bytes) -> bytearray:
         """The plaintext of a SEGM, ENTR or MANI body.
 
         Raises:

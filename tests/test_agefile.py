@@ -41,7 +41,7 @@ def open_file(data: bytes, secret: bytes = SECRET) -> bytes:
     stanza = next(stanza for stanza in header.stanzas if stanza.type == "X25519")
     file_key = agefile.X25519Identity(secret).unwrap(stanza)
     assert file_key is not None
-    return agefile.open_payload(data, header, file_key)
+    return bytes(agefile.open_payload(data, header, file_key))
 
 
 def content(length: int) -> bytes:
