@@ -115,7 +115,9 @@ def _seeds(target: str) -> list[bytes]:
     small = packed(fill_small)
     with small.reader() as reader:
         frame = small.container.frame
-        opened = {section.type: bytes(small.key.open(small.container.body(section))) for section in frame.sections[1:-1]}
+        opened = {
+            section.type: bytes(small.key.open(small.container.body(section))) for section in frame.sections[1:-1]
+        }
         raw = {
             kind: compression.decode(
                 compression.Place(bundle_id=small.bundle_id, type=kind, number=_last(frame.sections, kind)), plaintext
