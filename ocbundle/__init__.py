@@ -32,9 +32,12 @@ if TYPE_CHECKING:
     from ocbundle.bundle import Bundle, BundleInfo, verify
     from ocbundle.model import (
         Capture,
+        Casualty,
         Change,
+        Condition,
         Entry,
         Extent,
+        Found,
         Host,
         Kind,
         Leave,
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
         RecoverReport,
         Role,
         Root,
+        SalvageReport,
         Sensitivity,
         SetAside,
         Skipped,
@@ -57,6 +61,7 @@ if TYPE_CHECKING:
         Workspace,
     )
     from ocbundle.packing import pack
+    from ocbundle.salvaging import salvage
     from ocbundle.sealing import (
         Identity,
         Recipient,
@@ -72,9 +77,12 @@ __all__ = [
     "BundleError",
     "BundleInfo",
     "Capture",
+    "Casualty",
     "Change",
+    "Condition",
     "Entry",
     "Extent",
+    "Found",
     "Host",
     "Identity",
     "Kind",
@@ -89,6 +97,7 @@ __all__ = [
     "RecoverReport",
     "Role",
     "Root",
+    "SalvageReport",
     "Sensitivity",
     "SetAside",
     "Skipped",
@@ -105,6 +114,7 @@ __all__ = [
     "read_identities",
     "read_recipients",
     "recover",
+    "salvage",
     "unpack",
     "verify",
 ]
@@ -115,9 +125,12 @@ _HOMES: Final = {
     "bundle": ("Bundle", "BundleInfo", "verify"),
     "model": (
         "Capture",
+        "Casualty",
         "Change",
+        "Condition",
         "Entry",
         "Extent",
+        "Found",
         "Host",
         "Kind",
         "Leave",
@@ -130,6 +143,7 @@ _HOMES: Final = {
         "RecoverReport",
         "Role",
         "Root",
+        "SalvageReport",
         "Sensitivity",
         "SetAside",
         "Skipped",
@@ -140,6 +154,7 @@ _HOMES: Final = {
         "Workspace",
     ),
     "packing": ("pack",),
+    "salvaging": ("salvage",),
     "sealing": ("Identity", "Recipient", "generate_identity", "parse_recipient", "read_identities", "read_recipients"),
     "unpacking": ("recover", "unpack"),
 }

@@ -445,8 +445,85 @@ class RecoverReport:
     warnings: tuple[str, ...]
 
 
+class Condition(enum.StrEnum):
+    """What became of a file in a damaged bundle."""
+
+    WHOLE = "whole"
+    UNCONFIRMED = "not confirmed"
+    """Every byte is authentic, but the digest of the whole is lost."""
+    DAMAGED = "damaged"
+    """A part of it is lost, or it isn't what its digest says."""
+    LOST = "lost"
+    """Only its name is left."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Casualty:
+    """A file or link that isn't whole, or isn't confirmed to be."""
+
+    root: str
+    path: bytes
+    condition: Condition
+    size: int
+    note: str
+    """What is the matter with it."""
+
+    @property
+    def name(self) -> str:
+        """``root/path``, escaped for display."""
+        return paths.display(f"{self.root}/".encode() + self.path) if self.path else paths.display(self.root)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """How many sections of a kind are whole."""
+
+    whole: int
+    total: int
+    """How many there were; if the head of the manifest is lost, at least so many."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SalvageReport:
+    """What ``salvage`` got out of a damaged bundle."""
+
+    path: str
+    """The directory that it was laid out in."""
+    bundle_id: str
+    manifest: Manifest | None
+    """The head; ``None`` if it is lost, and then nobody can tell how much there was."""
+    roots: tuple[str, ...]
+    """Where each root now is, with those of damaged files and the list."""
+    entries: int
+    """How many are laid out."""
+    size: int
+    conditions: Mapping[Condition, int]
+    """How many files and links are in which condition."""
+    casualties: tuple[Casualty, ...]
+    """At most the first :data:`REPORT_ROWS`; the file *list_path* names all of them."""
+    list_path: str | None
+    """``None`` if everything is whole, or nothing was written."""
+    journaled: int
+    """Entries that only a journal told of."""
+    remade: int
+    """Directories whose entries are lost: made anew, closed to others."""
+    unnamed: int | None
+    """Entries of which not even the name is left; ``None`` if nobody can tell."""
+    segments: Found
+    batches: Found
+    framing: str | None
+    """Why the framing isn't authentic, so that parts may have been dropped; ``None`` if it is (R-5.10)."""
+    warnings: tuple[str, ...]
+    dry_run: bool = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every entry that the bundle was made of is whole, and confirmed to be."""
+        return self.unnamed == 0 and not self.remade and not set(self.conditions) - {Condition.WHOLE}
+
+
 REPORT_ROWS: Final = 10_000
-"""How many skipped rows a report holds at the most; the manifest lists all of them."""
+"""How many rows of one kind a report holds at the most; the manifest, or a list that is written, has all of them."""
 
 
 # --- What a source hands over, and how it is to be taken -----------------------------------------------------------

@@ -33,7 +33,7 @@ from ocbundle.cli.console import Console
 PYTHON = (sys.executable, "-c")
 HERE = f"import sys; sys.path.insert(0, {str(Path(ocbundle.__file__).parents[1])!r})\n"
 PROGRAM = (*PYTHON, f"{HERE}from ocbundle.cli import main; main()")
-COMMANDS = ("pack", "verify", "unpack", "list", "inspect", "cat", "diff", "doctor", "keygen", "demo")
+COMMANDS = ("pack", "verify", "unpack", "salvage", "list", "inspect", "cat", "diff", "doctor", "keygen", "demo")
 READERS = (("verify",), ("inspect",), ("list",), ("unpack", "--to", "out"), ("cat", "data/hello.txt"))
 ODD = b"caf\xe9\x1b[2J"
 

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "pack": "pack:pack",
     "verify": "verify:verify",
     "unpack": "unpack:unpack",
+    "salvage": "salvage:salvage",
     "list": "contents:list_",
     "inspect": "contents:inspect",
     "cat": "contents:cat",

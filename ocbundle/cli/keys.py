@@ -14,7 +14,7 @@ import click
 from ocbundle import sealing
 from ocbundle.bundle import Bundle
 from ocbundle.cli.console import Console
-from ocbundle.errors import BundleError, InvalidRequest, KeyRequired
+from ocbundle.errors import BundleError, DamagedBundle, InvalidRequest, KeyRequired
 
 PASSPHRASE_SOURCES: Final = ("OCBUNDLE_PASSPHRASE_FILE", "OCBUNDLE_PASSPHRASE_FD", "OCBUNDLE_PASSPHRASE_COMMAND")
 MAX_PASSPHRASE: Final = 1 << 16
@@ -118,8 +118,11 @@ def _recipient(identity: sealing.Identity) -> sealing.Recipient:
 
 
 def _only_a_passphrase(source: str) -> bool:
-    with Bundle.open(source) as bundle:
-        return set(bundle.info.recipients) == {"scrypt"}
+    try:
+        with Bundle.open(source) as bundle:
+            return set(bundle.info.recipients) == {"scrypt"}
+    except DamagedBundle:  # it is the command's to say so, or to go on
+        return False
 
 
 def _standard_input(path: str) -> str:
