@@ -82,9 +82,9 @@ ROWS: Final = (
     ),
     Row(
         id="S17",
-        promise="every file whose bytes survived comes out, if the framing is whole",
-        tests=("faults",),
-        words="framing",
+        promise="of a damaged bundle, every file whose bytes survived comes out",
+        tests=("faults", "test_salvage.py"),
+        words="damaged_bundle or no_damage or damaged_takes",
     ),
     Row(id="S18", promise="a real OpenClaw goes on after a move", tests=("test_real_move.py", "test_real_openclaw.py")),
     Row(id="S19", promise="every rule is named by a test or a vector", tests=("test_rules_named.py",)),
