@@ -1,171 +1,164 @@
-"""Measure ocbundle beside ``tar | zstd -3 -T0 | age``, in one run, on the same data.
+"""Measure ocbundle beside what an expert would use instead: one command, all tools, the same data, the same run.
 
-Method: data sets come from :mod:`datasets`, seeded. Everything lies in one directory (tmpfs if ``/dev/shm`` has room),
-the cache is warm, and the tools take turns, so that a slow minute of the machine hits all of them. Each figure is the
-median of the rounds: wall seconds of the whole command, CPU seconds of all its processes, and the largest resident set
-of any one of them. Ratios compare medians of this run only; figures of two runs or two machines don't compare.
+    python benchmarks/run.py                                  three sets, five rounds, every peer that is installed
+    python benchmarks/run.py --quick                          a tenth of the data, three rounds, tar|zstd|age only
+    python benchmarks/run.py --growth --sets ''               growth only, to a million files and 10 GB
+    python benchmarks/run.py --markdown FILE --json FILE      write the tables and the figures there too
 
-    python benchmarks/run.py                 both sets, five rounds
-    python benchmarks/run.py --quick         a tenth of the data, three rounds
+Method:
+
+- Data sets are seeded: *small* is 20,001 chat-like files and three databases, *large* is 1 GiB of text and media, and
+  *gateway* is a home with five OpenClaw profiles, which ocbundle has to find and others are told of.
+- Everything lies in memory (``/dev/shm``, if there is room; else where ``TMPDIR`` says), and the cache is warm. So
+  nobody waits for a disk, and what a tool does for durability costs it nothing.
+- The tools take turns, operation by operation, so that a slow minute hits all of them, and another one begins in each
+  round. The first round warms up and is thrown away. Figures are medians of the others; ratios are of these medians.
+  Figures of two runs or two machines don't compare.
+- Wall time is that of the whole command as a user types it, start-up included. CPU time is user and system time of all
+  its processes. Peak memory is the largest resident set of *any one* of them, which is kind to pipelines; nothing is
+  shown as less than the 9 MiB of what measures it.
+- Archives and repositories are made anew in each round. Making an empty repository isn't measured. Nor is emptying the
+  target before each unpacking.
+- Verifying is to read and to authenticate all content: ``borg extract --dry-run``, ``restic check --read-data``,
+  ``7z t``.
+  Where a tool can't do it without a key, ``sha256sum`` of its archive takes the place. Only where ocbundle is compared
+  with ``sha256sum`` is start-up set aside: what each takes for an empty bundle and an empty file is subtracted.
+- Growth is measured apart, on a real file system: see ``growth.py``.
+
+Each command must succeed, or the run ends. All that it makes is in one directory, which is removed in the end.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
-import shutil
-import statistics
-import subprocess
+import signal
 import sys
 import tempfile
-import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parent))
-import datasets
+import tables
+from contest import SETS, Contest, available_memory, demand_room, hold
+from growth import grow
+from measuring import BenchmarkError
+from peers import PEERS, REFERENCE, Tool, choose, ocbundle
+from targets import Results, measure_starts
 
-REFERENCE = "tar|zstd|age"
-OPERATIONS = ("pack", "verify", "list", "extract", "one file")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """One tool doing one thing once."""
-
-    wall_s: float
-    cpu_s: float
-    peak_mib: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """Where the work is done, and on what."""
-
-    data: Path
-    work: Path
-    key: Path
-    recipient: str
-    one: str
-    """A small file, by its path inside the data."""
-
-
-def commands(tool: str, setting: Setting) -> dict[str, str]:
-    """The shell command of each operation."""
-    data, work, key = setting.data, setting.work, setting.key
-    out = work / "out"
-    if tool == REFERENCE:
-        archive = work / "archive.tar.zst.age"
-        opened = f"age -d -i {key} {archive} | zstd -dq"
-        return {
-            "pack": f"tar -C {data.parent} -cf - {data.name} | zstd -3 -T0 -q | age -r {setting.recipient} > {archive}",
-            "verify": f"{opened} > /dev/null",
-            "list": f"{opened} | tar -tf - > /dev/null",
-            "extract": f"mkdir {out} && {opened} | tar -C {out} -xf -",
-            "one file": f"{opened} | tar -xOf - {data.name}/{setting.one} > /dev/null",
-        }
-    archive = work / "archive.ocbundle"
-    program = f"{sys.executable} -m ocbundle"
-    return {
-        "pack": f"{program} pack -q -f -r {setting.recipient} -o {archive} {data}",
-        "verify": f"{program} verify -q -i {key} {archive}",
-        "list": f"{program} list -i {key} {archive} > /dev/null",
-        "extract": f"{program} unpack -q -i {key} --to {out} {archive}",
-        "one file": f"{program} cat -i {key} {archive} {data.name}/{setting.one} > /dev/null",
-    }
-
-
-def measure(command: str) -> Figure:
-    """Run *command* and take its figures; a failure ends the benchmark."""
-    start = time.perf_counter()
-    process = subprocess.Popen(["bash", "-o", "pipefail", "-c", command])
-    _, status, usage = os.wait4(process.pid, 0)
-    wall_s = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"failed with {process.returncode}: {command}")
-    return Figure(wall_s=wall_s, cpu_s=usage.ru_utime + usage.ru_stime, peak_mib=usage.ru_maxrss / 1024)
-
-
-def compare(setting: Setting, rounds: int) -> dict[str, dict[str, Figure]]:
-    """Medians by operation and tool."""
-    tools = (REFERENCE, "ocbundle")
-    figures: dict[str, dict[str, list[Figure]]] = {op: {tool: [] for tool in tools} for op in OPERATIONS}
-    for _ in range(rounds):
-        for operation in OPERATIONS:
-            for tool in tools:
-                shutil.rmtree(setting.work / "out", ignore_errors=True)
-                figures[operation][tool].append(measure(commands(tool, setting)[operation]))
-    return {op: {tool: _median(taken) for tool, taken in by_tool.items()} for op, by_tool in figures.items()}
-
-
-def _median(figures: list[Figure]) -> Figure:
-    return Figure(
-        wall_s=statistics.median(figure.wall_s for figure in figures),
-        cpu_s=statistics.median(figure.cpu_s for figure in figures),
-        peak_mib=statistics.median(figure.peak_mib for figure in figures),
-    )
-
-
-def markdown(name: str, medians: dict[str, dict[str, Figure]], setting: Setting) -> str:
-    """The table of one data set."""
-    lines = [
-        f"| {name} | {REFERENCE} | ocbundle | ratio | CPU | peak memory |",
-        "|---|---|---|---|---|---|",
-    ]
-    for operation, by_tool in medians.items():
-        reference, own = by_tool[REFERENCE], by_tool["ocbundle"]
-        lines.append(
-            f"| {operation} | {reference.wall_s:.2f} s | {own.wall_s:.2f} s | **{own.wall_s / reference.wall_s:.2f}** "
-            f"| {reference.cpu_s:.2f} s, {own.cpu_s:.2f} s | {reference.peak_mib:.0f} MiB, {own.peak_mib:.0f} MiB |"
-        )
-    sizes = [(setting.work / file).stat().st_size / 1e6 for file in ("archive.tar.zst.age", "archive.ocbundle")]
-    lines.append(f"| size | {sizes[0]:.1f} MB | {sizes[1]:.1f} MB | **{sizes[1] / sizes[0]:.3f}** | | |")
-    return "\n".join(lines)
-
-
-def prepare(where: Path, name: str, *, quick: bool) -> Setting:
-    """Make a data set and a key."""
-    data = where / name
-    if name == "small":
-        datasets.small(data, files=2_001 if quick else 20_001)
-    else:
-        datasets.large(data, size=(102 if quick else 1024) * datasets.MIB)
-    key = where / "key.txt"
-    if not key.exists():
-        subprocess.run(["age-keygen", "-o", key], check=True, capture_output=True)
-    recipient = subprocess.run(["age-keygen", "-y", key], check=True, capture_output=True, text=True).stdout.strip()
-    smallest = min((path for path in data.rglob("*") if path.is_file()), key=lambda path: (path.stat().st_size, path))
-    work = where / f"work-{name}"
-    work.mkdir()
-    return Setting(data=data, work=work, key=key, recipient=recipient, one=str(smallest.relative_to(data)))
+STARTS: Final = 21
+"""How often next to nothing is done."""
+MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a tmpfs, to measure the tools and not the disk
 
 
 def main() -> None:
-    """Print the tables."""
+    """Measure what is asked for, and print the tables."""
+    arguments = parse_arguments()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # so that what was made is removed then, too
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
+    try:
+        run(arguments)
+    except BenchmarkError as error:
+        sys.exit(f"run.py: error: {error}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    """What is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the data, three rounds")
-    parser.add_argument("--rounds", type=int, help="how often each command runs")
-    parser.add_argument("--set", choices=("small", "large"), action="append", help="only this data set")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures there too")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the data, three rounds, the first peer only")
+    parser.add_argument("--rounds", type=int, metavar="N", help="how many rounds count")
+    parser.add_argument("--scale", type=float, metavar="F", help="so much of the data, of --growth too")
+    parser.add_argument("--sets", type=_names, metavar="A,B", default=list(SETS), help=f"of {', '.join(SETS)}")
+    parser.add_argument("--peers", type=_names, metavar="A,B", help=f"of {', '.join(tool.name for tool in PEERS)}")
+    parser.add_argument("--growth", action="store_true", help="also growth, to a million files and 10 GB")
+    parser.add_argument(
+        "--disk", type=Path, metavar="DIR", default=tempfile.gettempdir(), help="where growth is measured"
+    )
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     arguments = parser.parse_args()
-    rounds = arguments.rounds or (3 if arguments.quick else 5)
-    shared_memory = Path("/dev/shm")  # noqa: S108 - a tmpfs, to measure the tools and not the disk
-    roomy = shared_memory.is_dir() and shutil.disk_usage(shared_memory).free > 6 << 30
-    results = {}
-    with tempfile.TemporaryDirectory(dir=shared_memory if roomy else None) as directory:
-        print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {rounds} rounds\n")
-        for name in arguments.set or ("small", "large"):
-            setting = prepare(Path(directory), name, quick=arguments.quick)
-            medians = compare(setting, rounds)
-            results[name] = {op: {tool: asdict(f) for tool, f in row.items()} for op, row in medians.items()}
-            print(markdown(name, medians, setting), end="\n\n", flush=True)
-            shutil.rmtree(setting.data)
-            shutil.rmtree(setting.work)
+    arguments.rounds = arguments.rounds or (3 if arguments.quick else 5)
+    arguments.scale = arguments.scale or (0.1 if arguments.quick else 1.0)
+    unknown = [name for name in arguments.sets if name not in SETS]
+    if unknown:
+        parser.error(f"no such set: {', '.join(unknown)}")
+    if arguments.rounds < 1 or not 0.001 <= arguments.scale <= 10:
+        parser.error("there is at least one round, and the scale is from 0.001 to 10")
+    return arguments
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Do what *arguments* ask for."""
+    wanted = arguments.peers
+    if wanted is None:
+        wanted = [REFERENCE.name] if arguments.quick else [tool.name for tool in PEERS]
+    peers = choose(wanted)
+    present = [tool for tool in peers if tool.is_installed]
+    if not REFERENCE.is_installed:
+        raise BenchmarkError(f"needs {', '.join(REFERENCE.programs)}")
+    where = _place(arguments.sets, len(present) + 1, arguments.scale)
+    about = describe(arguments, where, peers)
+    print("\n".join(about), flush=True)
+    sets: dict[str, Contest] = {}
+    with tempfile.TemporaryDirectory(dir=where, prefix="benchmark-") as directory:
+        starts = measure_starts(Path(directory), sys.executable, rounds=STARTS)
+        for name in arguments.sets:
+            _tell(f"set: {name}")
+            tools = [*present, ocbundle(discovers=SETS[name].is_home)]
+            sets[name] = hold(Path(directory), name, tools, rounds=arguments.rounds, scale=arguments.scale)
+    growth = None
+    if arguments.growth:
+        with tempfile.TemporaryDirectory(dir=arguments.disk, prefix="benchmark-") as directory:
+            growth = grow(Path(directory), scale=arguments.scale, tell=_tell)
+    results = Results(sets=sets, starts=starts, growth=growth)
+    text = tables.markdown(about, results)
+    print("\n" + text.split("\n\n", 1)[1], end="")
+    if arguments.markdown:
+        arguments.markdown.write_text(text)
     if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+        arguments.json.write_text(tables.as_json(about, results))
+
+
+def describe(arguments: argparse.Namespace, where: Path, peers: Sequence[Tool]) -> list[str]:
+    """What was measured, and with what."""
+    lines = [
+        f"{platform.machine()}, {os.cpu_count()} cores, {available_memory() / 1e9:.0f} GB of free memory",
+        f"{arguments.rounds} rounds and one to warm up, {arguments.scale:g} of the full data, in {where}",
+    ]
+    if os.getloadavg()[0] > 0.5:
+        lines.append(f"the machine was busy before: a load of {os.getloadavg()[0]:.1f}")
+    if arguments.growth:
+        lines.append(f"growth on {arguments.disk}")
+    if arguments.scale != 1:
+        lines.append("a part of the data only, so start-up weighs more: the targets are for all of it")
+    tools = (*peers, ocbundle(discovers=False))
+    return lines + [f"{tool.name}: {tool.tell_version() if tool.is_installed else 'absent'}" for tool in tools]
+
+
+def _place(sets: Sequence[str], tools: int, scale: float) -> Path:
+    """A directory with room for the largest of *sets*, in memory if possible."""
+    # The data, what one tool unpacks of it, and every tool's archive.
+    needed = round(max((SETS[name].full_bytes for name in sets), default=0) * scale * (2.2 + 0.8 * tools)) + (64 << 20)
+    fallback = Path(tempfile.gettempdir())
+    for place in (MEMORY, fallback):
+        try:
+            demand_room(place, needed)
+        except (BenchmarkError, FileNotFoundError):
+            if place == fallback:
+                raise
+        else:
+            return place
+    raise AssertionError
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
