@@ -105,12 +105,25 @@ def test_a_window_with_a_mantissa_is_read() -> None:
     assert compression.decode(SEGMENT, plaintext(encoded, 5000)) == (raw, b"")
 
 
+@pytest.mark.rule("R-7.4")
+def test_a_window_just_below_the_limit_is_read() -> None:
+    encoded = frame(block(0, b"hello", last=True), size=5, window=0x67)
+    assert compression.decode(SEGMENT, plaintext(encoded, 5)) == (b"hello", b"")
+
+
+def test_a_higher_level_makes_less_of_the_same() -> None:
+    text = b"".join(b"%d bottles\n" % (number * number % 977) for number in range(5000))
+    lengths = [len(compression.encode(SEGMENT, text, level=level)) for level in (1, 9, 19)]
+    assert lengths == sorted(lengths, reverse=True)
+    assert len(set(lengths)) == 3
+
+
 @pytest.mark.rule("R-7.4", "R-14.1")
 @pytest.mark.parametrize("level", [19, 22])
 def test_a_full_segment_at_the_highest_levels_keeps_within_the_window(level: int) -> None:
     raw = bytes(limits.MAX_SEGMENT)
     encoded = compression.encode(SEGMENT, raw, level=level)
-    assert zstandard.get_frame_parameters(encoded[56:]).window_size <= limits.MAX_WINDOW
+    assert zstandard.get_frame_parameters(encoded[56:]).window_size == limits.MAX_WINDOW
     assert compression.decode(SEGMENT, encoded)[0] == raw
 
 
@@ -155,6 +168,17 @@ def test_a_binding_of_another_domain_is_refused() -> None:
         compression.decode(SEGMENT, skippable(0, binding(len(RAW), domain=b"ocbundle/v2/bind")) + compressed())
 
 
+@pytest.mark.rule("R-7.1", "R-7.2")
+def test_a_plaintext_tells_its_own_place() -> None:
+    assert compression.place_of(compression.encode(SEGMENT, RAW, level=3)) == SEGMENT
+    with pytest.raises(Malformed) as short:
+        compression.place_of(compression.encode(SEGMENT, RAW, level=3)[:55])
+    assert short.value.rule == "R-7.1"
+    with pytest.raises(AuthenticationFailed) as foreign:
+        compression.place_of(skippable(0, binding(len(RAW), domain=b"ocbundle/v2/bind")) + compressed())
+    assert foreign.value.rule == "R-7.2"
+
+
 GOOD = plaintext(compressed())
 
 
@@ -166,6 +190,7 @@ GOOD = plaintext(compressed())
         pytest.param(skippable(1, binding(0)) + GOOD[56:], Malformed, "R-7.1", id="padding first"),
         pytest.param(skippable(0, binding(0)[:47]) + GOOD[56:], Malformed, "R-7.1", id="47 bytes"),
         pytest.param(skippable(0, binding(0), length=1 << 31), Malformed, "R-7.1", id="beyond the end"),
+        pytest.param(skippable(0, binding(0), length=49), Malformed, "R-7.1", id="a byte beyond the end"),
         pytest.param(compressed(bytes(100)) + bytes(56), Malformed, "R-7.1", id="no binding"),
         pytest.param(GOOD[:56], Malformed, "R-7.3", id="no frame"),
         pytest.param(GOOD[:56] + b"\x22\xb5\x2f\xfd" + GOOD[60:], Malformed, "R-7.3", id="an older zstd"),
@@ -230,6 +255,9 @@ GOOD = plaintext(compressed())
         pytest.param(plaintext(compressed(), rest=compressed(b"x")), Malformed, "R-7.7", id="two frames"),
         pytest.param(
             plaintext(compressed(), rest=skippable(1, b"\0x\0")), Malformed, "R-7.7", id="padding of no zeros"
+        ),
+        pytest.param(
+            plaintext(compressed(), rest=skippable(1, b"x\0\0")), Malformed, "R-7.7", id="padding that begins otherwise"
         ),
         pytest.param(plaintext(compressed(), rest=skippable(1, b"", length=1)), Malformed, "R-7.7", id="short padding"),
         pytest.param(plaintext(compressed(), rest=skippable(1, b"\0") * 2), Malformed, "R-7.7", id="padding twice"),

@@ -577,6 +577,56 @@ def test_a_row_that_breaks_a_rule_is_refused(row: object, error: type[BundleErro
     assert caught.value.rule == rule
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"mode": None}, id="a type"),
+        pytest.param({"sha256": SHA[:31]}, id="a digest"),
+        pytest.param({"mode": -1}, id="a number"),
+        pytest.param({"mtime_ns": 2**63}, id="a time"),
+        pytest.param({"extents": [[0, 10]]}, id="an extent"),
+        pytest.param({"extents": [[0, "0", 10]]}, id="the type of an offset"),
+        pytest.param({"extents": [[0, 0, 2**53]]}, id="a number of an extent"),
+        pytest.param({"extents": [[None, 1, 10]]}, id="a hole"),
+        pytest.param({"extra": {}}, id="an empty extra"),
+        pytest.param({"extra": {"capture": 1}}, id="a field of extra"),
+        pytest.param({"extra": {"acl": [1]}}, id="an access control list"),
+        pytest.param({"extra": {"acl": [[1, -1, None, 7]]}}, id="a number of an access control list"),
+        pytest.param({"extra": {"x": b"a" * limits.MAX_EXTRA}}, id="a long extra"),
+        pytest.param({"extra": {"xattrs": [[b"security.a", b""]]}}, id="an attribute"),
+    ],
+)
+def test_an_entry_that_breaks_a_rule_is_named(changes: dict[str, object]) -> None:
+    with pytest.raises((Malformed, LimitExceeded)) as caught:
+        batch(file_row(path=b"dir/na\nme", **changes))
+    assert caught.value.path == "dir/na\\nme"
+
+
+@pytest.mark.parametrize("field", ["mode", "uid", "gid", "size"])
+@pytest.mark.parametrize("value", [-1, 2**53])
+def test_a_number_outside_of_its_range_is_refused(field: str, value: int) -> None:
+    with pytest.raises(Malformed) as caught:
+        batch(file_row(**{field: value}))
+    assert caught.value.rule == "R-8.8"
+
+
+@pytest.mark.rule("R-8.8")
+def test_the_greatest_and_least_numbers_are_read() -> None:
+    most = limits.MAX_INTEGER
+    runs = [[most, most, most - 1], [None, 0, 1]]
+    row = batch(file_row(mode=0o7777, uid=most, gid=most, size=most, mtime_ns=-(2**63), extents=runs)).entries[0]
+    assert (row.mode, row.uid, row.gid, row.size, row.mtime_ns) == (0o7777, most, most, most, -(2**63))
+    assert row.extents == (Extent(most, most, most - 1), Extent(None, 0, 1))
+    assert batch(file_row(mtime_ns=2**63 - 1)).entries[0].mtime_ns == 2**63 - 1
+
+
+@pytest.mark.parametrize("extent", [[-1, 0, 10], [2**53, 0, 10], [0, 2**53, 10], [0, 0, 2**53], [0, 0, -1]])
+def test_a_number_of_an_extent_outside_of_its_range_is_refused(extent: list[int]) -> None:
+    with pytest.raises(Malformed) as caught:
+        batch(file_row(extents=[extent]))
+    assert caught.value.rule == "R-8.8"
+
+
 @pytest.mark.rule("R-9.7")
 @pytest.mark.parametrize("path", [b"...", b"C:x", b"a\\b", b"\xff\n\x1b[2J", b"a" * 255, b"/".join([b"a"] * 255)])
 def test_odd_names_are_legal(path: bytes) -> None:
