@@ -29,36 +29,38 @@ from ocbundle._version import __version__
 from ocbundle.errors import BundleError
 
 if TYPE_CHECKING:
-    from ocbundle.bundle import Bundle, BundleInfo, verify
+    from ocbundle.bundle import Bundle, BundleInfo
     from ocbundle.model import (
         Capture,
-        Casualty,
-        Change,
-        Condition,
         Entry,
         Extent,
-        Found,
         Host,
         Kind,
         Leave,
         Level,
         Manifest,
-        PackReport,
         Profile,
         Progress,
         Reason,
-        RecoverReport,
         Role,
         Root,
-        SalvageReport,
         Sensitivity,
-        SetAside,
         Skipped,
         Source,
         Totals,
+        Workspace,
+    )
+    from ocbundle.outcomes import (
+        Casualty,
+        Change,
+        Condition,
+        Found,
+        PackReport,
+        RecoverReport,
+        SalvageReport,
+        SetAside,
         UnpackReport,
         VerifyReport,
-        Workspace,
     )
     from ocbundle.packing import pack
     from ocbundle.salvaging import salvage
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
         read_recipients,
     )
     from ocbundle.unpacking import recover, unpack
+    from ocbundle.verifying import verify
 
 __all__ = [
     "Bundle",
@@ -122,41 +125,44 @@ __all__ = [
 # A name is imported when it is first asked for (PEP 562): who only reads a bundle doesn't wait for what packs one.
 # The imports above tell the same to type checkers and editors.
 _HOMES: Final = {
-    "bundle": ("Bundle", "BundleInfo", "verify"),
+    "bundle": ("Bundle", "BundleInfo"),
     "model": (
         "Capture",
-        "Casualty",
-        "Change",
-        "Condition",
         "Entry",
         "Extent",
-        "Found",
         "Host",
         "Kind",
         "Leave",
         "Level",
         "Manifest",
-        "PackReport",
         "Profile",
         "Progress",
         "Reason",
-        "RecoverReport",
         "Role",
         "Root",
-        "SalvageReport",
         "Sensitivity",
-        "SetAside",
         "Skipped",
         "Source",
         "Totals",
+        "Workspace",
+    ),
+    "outcomes": (
+        "Casualty",
+        "Change",
+        "Condition",
+        "Found",
+        "PackReport",
+        "RecoverReport",
+        "SalvageReport",
+        "SetAside",
         "UnpackReport",
         "VerifyReport",
-        "Workspace",
     ),
     "packing": ("pack",),
     "salvaging": ("salvage",),
     "sealing": ("Identity", "Recipient", "generate_identity", "parse_recipient", "read_identities", "read_recipients"),
     "unpacking": ("recover", "unpack"),
+    "verifying": ("verify",),
 }
 
 

@@ -1,4 +1,4 @@
-"""The verbs ``verify`` and ``unpack``, and :class:`Bundle` to look into one: wiring, and no logic of its own.
+"""A bundle to look into, opened with or without a key: wiring, and no logic of its own.
 
 None of them prints, prompts or reads the environment.
 """
@@ -14,17 +14,8 @@ from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 from ocbundle import limits, sealing, wire
-from ocbundle.errors import EntryMissing, InvalidRequest, KeyRequired, NoSpace, UnexpectedContent
-from ocbundle.model import (
-    Entry,
-    Kind,
-    Level,
-    Manifest,
-    Progress,
-    ProgressCallback,
-    Skipped,
-    VerifyReport,
-)
+from ocbundle.errors import EntryMissing, KeyRequired, NoSpace
+from ocbundle.model import Entry, Kind, Level, Manifest, Progress, ProgressCallback, Skipped
 from ocbundle.reader import Container, Reader
 from ocbundle.sealing import Identity
 
@@ -180,7 +171,7 @@ class Bundle:
         return b"".join(self.stream(root, path))
 
     def check(self, progress: ProgressCallback | None = None) -> Level:
-        """Verify it as far as the key allows: see :func:`verify`."""
+        """Verify it as far as the key allows: see :func:`ocbundle.verify`."""
         if self._reader is None:
             self._container.check_bodies(_Meter(progress, "verify", self._container.length, None))
             return Level.CHECKSUMS
@@ -189,58 +180,6 @@ class Bundle:
         totals = self._reader.manifest.totals
         verification.check(self._reader, _Meter(progress, "verify", totals.size, totals.entries))
         return Level.FULL
-
-
-def verify(
-    source: Readable,
-    *,
-    identities: Iterable[IdentityLike] = (),
-    passphrase: str | None = None,
-    expect: str | None = None,
-    max_work_factor: int = limits.SCRYPT_READ_WORK_FACTOR,
-    spool: str | os.PathLike[str] | None = None,
-    progress: ProgressCallback | None = None,
-) -> VerifyReport:
-    """Verify a bundle (section 11 of the specification).
-
-    Without a key: no accidental damage since it was written, and nothing about who wrote it. With *expect*, the digest
-    that :func:`pack` reported: the content is the one packed then. With a key: every byte of every file, and the
-    framing, is what the holder of the bundle key packed.
-
-    Raises:
-        DamagedBundle: it isn't; the subclass and its data tell what and where.
-        UnexpectedContent: it is sound, but not the bundle that *expect* names.
-        UnsupportedVersion, KeyFailure, OSError: as :meth:`Bundle.open`.
-    """
-    wanted = None if expect is None else _digest(expect)
-    with Bundle.open(
-        source, identities=identities, passphrase=passphrase, max_work_factor=max_work_factor, spool=spool
-    ) as bundle:
-        info = bundle.info
-        if wanted not in {None, info.digest}:
-            raise UnexpectedContent(
-                f"the bundle's digest is {info.digest}, another than the one expected",
-                rule="R-11.2",
-                hint="it is another bundle, perhaps an older or a forged one",
-            )
-        level = bundle.check(progress)
-        if level is Level.CHECKSUMS and wanted is not None:
-            level = Level.EXPECTED
-        return VerifyReport(
-            level=level,
-            digest=info.digest,
-            bundle_id=info.bundle_id,
-            size=info.size,
-            sections=len(info.sections),
-            manifest=bundle.manifest if level is Level.FULL else None,
-        )
-
-
-def _digest(text: str) -> str:
-    digest = text.strip().lower()
-    if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
-        raise InvalidRequest("a digest is 64 hexadecimal digits, as pack prints them")
-    return digest
 
 
 @contextlib.contextmanager

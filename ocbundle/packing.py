@@ -19,7 +19,8 @@ from typing import BinaryIO, Final
 from ocbundle import limits, publish, scan, sealing, selection, weighing
 from ocbundle._version import __version__
 from ocbundle.errors import InvalidRequest, NoSpace
-from ocbundle.model import Host, Manifest, PackReport, Profile, ProgressCallback, Root, Source, Totals
+from ocbundle.model import Host, Manifest, Profile, ProgressCallback, Root, Source, Totals
+from ocbundle.outcomes import PackReport
 from ocbundle.paths import display
 from ocbundle.sealing import BundleKey, Recipient
 from ocbundle.writer import Output, Writer

@@ -14,21 +14,8 @@ from typing import Any, Final
 
 from ocbundle import paths
 from ocbundle.errors import BundleError
-from ocbundle.model import (
-    Change,
-    Level,
-    Manifest,
-    PackReport,
-    Profile,
-    Progress,
-    Reason,
-    RecoverReport,
-    Root,
-    Skipped,
-    Totals,
-    UnpackReport,
-    VerifyReport,
-)
+from ocbundle.model import Level, Manifest, Profile, Progress, Reason, Root, Skipped, Totals
+from ocbundle.outcomes import Change, PackReport, RecoverReport, UnpackReport, VerifyReport
 from ocbundle.paths import one_line
 
 ROWS_SHOWN: Final = 20

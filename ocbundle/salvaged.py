@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ocbundle import paths
-from ocbundle.model import Casualty, Condition, SalvageReport
+from ocbundle.outcomes import Casualty, Condition, SalvageReport
 from ocbundle.report import ROWS_SHOWN, Fields, counted, full_path, packed, path_fields, size
 
 _WHAT: Final = {

@@ -18,17 +18,8 @@ from typing import TYPE_CHECKING, Final
 from ocbundle import limits, publish, restore, wire
 from ocbundle.bundle import IdentityLike, Readable, known_identities, seekable
 from ocbundle.errors import ChecksumMismatch, Malformed
-from ocbundle.model import (
-    REPORT_ROWS,
-    Casualty,
-    Condition,
-    Entry,
-    Extent,
-    Kind,
-    Progress,
-    ProgressCallback,
-    SalvageReport,
-)
+from ocbundle.model import REPORT_ROWS, Entry, Extent, Kind, Progress, ProgressCallback
+from ocbundle.outcomes import Casualty, Condition, SalvageReport
 from ocbundle.places import Guard, Owner
 from ocbundle.restore import Restored
 

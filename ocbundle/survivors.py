@@ -18,7 +18,8 @@ from typing import Final, Self
 
 from ocbundle import limits, paths, records
 from ocbundle.errors import LimitExceeded, TargetFailure
-from ocbundle.model import Condition, Entry, Manifest
+from ocbundle.model import Entry, Manifest
+from ocbundle.outcomes import Condition
 
 _SCHEMA: Final = """
 PRAGMA journal_mode = OFF;

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from ocbundle import limits, restore
 from ocbundle.bundle import Bundle, BundleInfo, IdentityLike, Readable
 from ocbundle.errors import EntryMissing, InvalidRequest
-from ocbundle.model import Entry, Kind, ProgressCallback, RecoverReport, SetAside, UnpackReport
+from ocbundle.model import Entry, Kind, ProgressCallback
+from ocbundle.outcomes import RecoverReport, SetAside, UnpackReport
 from ocbundle.paths import display
 from ocbundle.places import Guard, Owner
 

@@ -13,7 +13,8 @@ from typing import Final
 
 from ocbundle import heads, limits, paths, wire
 from ocbundle.errors import ChecksumMismatch, DamagedBundle, LimitExceeded
-from ocbundle.model import Condition, Entry, Extent, Found, Kind, Manifest
+from ocbundle.model import Entry, Extent, Kind, Manifest
+from ocbundle.outcomes import Condition, Found
 from ocbundle.reader import compare, cut
 from ocbundle.reading import zeros
 from ocbundle.remains import Piece, Remains

@@ -38,7 +38,8 @@ from ocbundle.errors import (
     TargetExists,
     TargetFailure,
 )
-from ocbundle.model import Profile, Role, Root, UnpackReport
+from ocbundle.model import Profile, Role, Root
+from ocbundle.outcomes import UnpackReport
 from ocbundle.records import Row
 
 PLACES = ["to a new directory", "to an existing directory", "into a new home", "into a home with a gateway"]

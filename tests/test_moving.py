@@ -41,8 +41,9 @@ from ocbundle.errors import (
     TargetExists,
     TargetFailure,
 )
-from ocbundle.model import Entry, Host, Kind, Manifest, Profile, Role, Root, Sensitivity, UnpackReport
+from ocbundle.model import Entry, Host, Kind, Manifest, Profile, Role, Root, Sensitivity
 from ocbundle.openclaw import states
+from ocbundle.outcomes import UnpackReport
 from ocbundle.sealing import BundleKey
 
 RECIPIENT = support.recipient()

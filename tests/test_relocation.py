@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from ocbundle.errors import TargetFailure
-from ocbundle.model import Change, Host, Manifest, Profile, Role, Root, Workspace
+from ocbundle.model import Host, Manifest, Profile, Role, Root, Workspace
 from ocbundle.openclaw import documents
 from ocbundle.openclaw.moves import Moves
 from ocbundle.openclaw.relocation import Relocated, relocate
+from ocbundle.outcomes import Change
 
 OLD, NEW = "/home/alice/.openclaw", "/home/robert/.openclaw"
 

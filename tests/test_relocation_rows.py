@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 import relocation_tables
 
-from ocbundle.model import Change, Host, Manifest, Profile, Role, Root, Workspace
+from ocbundle.model import Host, Manifest, Profile, Role, Root, Workspace
 from ocbundle.openclaw.columns import COLUMNS, How
 from ocbundle.openclaw.moves import Moves
 from ocbundle.openclaw.relocation import Relocated, relocate
+from ocbundle.outcomes import Change
 
 OLD, NEW = "/home/alice/.openclaw", "/home/bob/.openclaw"
 

@@ -17,7 +17,6 @@ from ocbundle.model import (
     Kind,
     Level,
     Manifest,
-    PackReport,
     Profile,
     Progress,
     Reason,
@@ -25,10 +24,9 @@ from ocbundle.model import (
     Root,
     Skipped,
     Totals,
-    UnpackReport,
-    VerifyReport,
     Workspace,
 )
+from ocbundle.outcomes import PackReport, UnpackReport, VerifyReport
 
 ROOT = Root(name="default", role=Role.STATE, source=b"/home/alice/.openclaw", profile="default")
 MANIFEST = Manifest(

@@ -44,7 +44,8 @@ from ocbundle.errors import (
     UnsupportedVersion,
     WrongPassphrase,
 )
-from ocbundle.model import Condition, Entry, Extent, Kind, Manifest, Role, Root, SalvageReport, Sensitivity, Totals
+from ocbundle.model import Entry, Extent, Kind, Manifest, Role, Root, Sensitivity, Totals
+from ocbundle.outcomes import Condition, SalvageReport
 from ocbundle.reader import Container
 from ocbundle.sealing import BundleKey
 from ocbundle.writer import Writer

@@ -24,12 +24,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from ocbundle.model import Change, Manifest, Role, Root
+from ocbundle.model import Manifest, Role, Root
 from ocbundle.openclaw import documents, files, staged
 from ocbundle.openclaw.config import MAX_INCLUDES
 from ocbundle.openclaw.documents import Edited, NotEdited
 from ocbundle.openclaw.moves import Moves
 from ocbundle.openclaw.staged import Place, Tree
+from ocbundle.outcomes import Change
 from ocbundle.paths import display
 
 __all__ = ["Change", "Moves", "Relocated", "relocate"]

@@ -15,7 +15,8 @@ import ocbundle
 from faults.scenes import Lab
 from ocbundle import compression, records, sealing, wire
 from ocbundle.errors import BundleError
-from ocbundle.model import Condition, Entry, Kind, SalvageReport
+from ocbundle.model import Entry, Kind
+from ocbundle.outcomes import Condition, SalvageReport
 from ocbundle.reader import Container
 
 _ZEROS: Final = 4096
