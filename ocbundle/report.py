@@ -10,13 +10,15 @@ import base64
 import shlex
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ocbundle import paths
 from ocbundle.errors import BundleError
 from ocbundle.model import Level, Manifest, Profile, Progress, Reason, Root, Skipped, Totals
-from ocbundle.outcomes import Change, PackReport, RecoverReport, UnpackReport, VerifyReport
 from ocbundle.paths import one_line
+
+if TYPE_CHECKING:
+    from ocbundle.outcomes import Change, PackReport, RecoverReport, UnpackReport, VerifyReport
 
 ROWS_SHOWN: Final = 20
 """How many losses are told one by one unless all are asked for."""
