@@ -141,11 +141,31 @@ def _stanza_args(text: bytes) -> tuple[str, ...]:
 
 def seal(plaintext: bytes, stanza: Callable[[bytes], Stanza], random: Random) -> bytes:
     """An age file with one stanza; *stanza* wraps the file key that it is given."""
+    return bytes(seal_into(bytearray, plaintext, stanza, random))
+
+
+def seal_into(
+    take: Callable[[int], bytearray], plaintext: bytes, stanza: Callable[[bytes], Stanza], random: Random
+) -> memoryview:
+    """:func:`seal`, in memory of which *take* gives as much as it is asked for, or more."""
     file_key = random(_KEY)
     signed = MAGIC + stanza(file_key).encode() + b"---"
     mac = _b64encode(_header_mac(file_key, signed)).encode("ascii")
     nonce = random(16)
-    return b"".join((signed, b" ", mac, b"\n", nonce, *_seal_chunks(_hkdf(file_key, nonce, b"payload"), plaintext)))
+    head = b"".join((signed, b" ", mac, b"\n", nonce))
+    cipher = ChaCha20Poly1305(_hkdf(file_key, nonce, b"payload"))
+    view = memoryview(plaintext)
+    count = max(1, -(-len(view) // CHUNK))
+    length = len(head) + len(view) + count * _TAG
+    sealed = memoryview(take(length))[:length]
+    end = len(head)
+    sealed[:end] = head
+    for number in range(count):
+        nonce = _chunk_nonce(number, last=number == count - 1)
+        chunk = cipher.encrypt(nonce, view[number * CHUNK : (number + 1) * CHUNK], None)
+        sealed[end : end + len(chunk)] = chunk
+        end += len(chunk)
+    return sealed
 
 
 def open_payload(data: bytes, header: Header, file_key: bytes) -> bytearray:
@@ -175,18 +195,6 @@ def open_payload(data: bytes, header: Header, file_key: bytes) -> bytearray:
         except (InvalidTag, ValueError) as error:
             raise AuthenticationFailed("an encrypted payload was changed", rule="R-6.1") from error
     return plaintext
-
-
-def _seal_chunks(key: bytes, plaintext: bytes) -> list[bytes]:
-    cipher = ChaCha20Poly1305(key)
-    view = memoryview(plaintext)
-    count = max(1, -(-len(view) // CHUNK))
-    return [
-        cipher.encrypt(
-            _chunk_nonce(number, last=number == count - 1), view[number * CHUNK : (number + 1) * CHUNK], None
-        )
-        for number in range(count)
-    ]
 
 
 def _chunk_nonce(number: int, *, last: bool) -> bytes:

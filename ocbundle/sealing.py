@@ -74,8 +74,14 @@ class BundleKey:
 
     def seal(self, plaintext: bytes, random: Random) -> bytes:
         """*plaintext* as an age file to this key."""
+        return bytes(self.seal_into(bytearray, plaintext, random))
+
+    def seal_into(self, take: Callable[[int], bytearray], plaintext: bytes, random: Random) -> memoryview:
+        """:meth:`seal`, in memory of which *take* gives as much as it is asked for, or more."""
         public = self._identity.public
-        return agefile.seal(plaintext, lambda file_key: agefile.wrap_x25519(file_key, public, random), random)
+        return agefile.seal_into(
+            take, plaintext, lambda file_key: agefile.wrap_x25519(file_key, public, random), random
+        )
 
     def open(self, body: bytes) -> bytearray:
         """The plaintext of a SEGM, ENTR or MANI body.

@@ -14,6 +14,9 @@ from ocbundle.records import Row
 Extents = list[list[Any]]
 """Segment, offset and length of each extent of a file; the segment is -1 until it has a number, and none of a hole."""
 
+Waiting = tuple[Row, int]
+"""An entry that is to be journaled, and how many bytes its row may take there."""
+
 
 class Memory:
     """Memory that is used again: fresh pages take as long as hashing what goes into them. Threads may share it."""
@@ -31,9 +34,10 @@ class Memory:
             if len(memory) >= length:  # segments grow in the course of a bundle
                 return memory
 
-    def give(self, memory: bytearray) -> None:
-        """Take back what nobody looks at any more."""
-        self._free.append(memory)
+    def give(self, view: bytes | memoryview) -> None:
+        """Take back what nobody looks at any more, if it was taken from here."""
+        if isinstance(view, memoryview) and isinstance(view.obj, bytearray):
+            self._free.append(view.obj)
 
 
 @dataclass(slots=True)
@@ -45,7 +49,7 @@ class Segment:
     is_open: bool = True
     extents: Extents = field(default_factory=list)
     """Extents in it, to be given its number."""
-    waiting: list[Row] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
     """Entries whose last bytes are in it, to be journaled in it."""
 
     def append(self, data: bytes | memoryview, extents: Extents) -> None:

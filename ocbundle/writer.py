@@ -21,7 +21,7 @@ from ocbundle.errors import LimitExceeded
 from ocbundle.model import Capture, Entry, Manifest, Metadata, Root, Sensitivity, Skipped, Totals
 from ocbundle.reading import zeros
 from ocbundle.sealing import BundleKey
-from ocbundle.segments import Extents, Memory, Segment
+from ocbundle.segments import Extents, Memory, Segment, Waiting
 from ocbundle.workers import Workers
 
 _REMEMBERED: Final = 1 << 16
@@ -82,8 +82,8 @@ class Writer:
         self._roots = {name: number for number, name in enumerate(self._root_names)}
         self._preamble = wire.Preamble(bundle_id=bundle_id)
         self._pool = Workers(workers, "ocbundle-seal")
-        self._memory = Memory()
-        self._in_flight: deque[tuple[bytes, int, Future[tuple[bytes, bytes]]]] = deque()
+        self._contents, self._bodies = Memory(), Memory()
+        self._in_flight: deque[tuple[bytes, int, Future[tuple[memoryview, bytes]]]] = deque()
         self._least_depth = workers + 2
         self._sections: list[wire.Section] = []
         self._counts = {wire.SEGM: 0, wire.ENTR: 0}
@@ -93,7 +93,7 @@ class Writer:
         self._rows: list[records.Row] = []
         self._skipped: list[Skipped] = []
         self._batch_length = 0
-        self._ready: list[records.Row] = []
+        self._ready: list[Waiting] = []
         self._journal_length = 0
         self._entries = self._skips = self._size = 0
         self.offset = 0
@@ -134,10 +134,10 @@ class Writer:
         Equal content is stored once for each sensitivity.
         """
         digest = hashlib.sha256(data).digest()
-        known = self._known.get((sensitivity, digest))
+        key = sensitivity, digest
+        known = self._known.get(key)
         if known is None:
-            known = self._append_whole(data, sensitivity) if data else ([], None)
-            self._known[sensitivity, digest] = known
+            known = self._known[key] = self._append_whole(data, sensitivity) if data else ([], None)
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         self._complete_file(metadata, len(data), digest, known, capture)
@@ -153,7 +153,8 @@ class Writer:
         self._skipped.append(skipped)
         self._skips += 1
         self._batch_length += _SKIPPED_LENGTH + len(skipped.path) + len((skipped.detail or "").encode())
-        self._seal_full_batch()
+        if self._batch_length > _BATCH_TARGET:
+            self._end_batch()
 
     def finish(self, manifest: Manifest) -> Written:
         """Write all that is left, with *manifest* as the head; its totals are filled in."""
@@ -199,18 +200,19 @@ class Writer:
         # A row that no journal can hold would keep all others out.
         if length <= limits.MAX_JOURNAL - _JOURNAL_HEAD:
             waiting = last.waiting if last is not None and last.is_open else self._ready
-            waiting.append(row)
+            waiting.append((row, length))
             self._journal_length += length
         if self._journal_length > _JOURNAL_TARGET:
             for sensitivity in list(self._streams) or [Sensitivity.CONTENT]:
                 self._end_segment(sensitivity, even_if_empty=True)
-        self._seal_full_batch()
+        if self._batch_length > _BATCH_TARGET:
+            self._end_batch()
 
     # --- segments ---------------------------------------------------------------------------------------------------
 
     def _append_whole(self, data: bytes, sensitivity: Sensitivity) -> _Where:
-        segment = self._stream(sensitivity)
-        if segment.length and segment.length + len(data) > self._target:
+        segment = self._streams.get(sensitivity)
+        if segment is None or (segment.length and segment.length + len(data) > self._target):
             self._end_segment(sensitivity)
             segment = self._stream(sensitivity)
         extents: Extents = []
@@ -235,7 +237,7 @@ class Writer:
     def _stream(self, sensitivity: Sensitivity) -> Segment:
         segment = self._streams.get(sensitivity)
         if segment is None:
-            segment = self._streams[sensitivity] = Segment(self._memory.take(self._target))
+            segment = self._streams[sensitivity] = Segment(self._contents.take(self._target))
         return segment
 
     def _end_segment(self, sensitivity: Sensitivity, *, even_if_empty: bool = False) -> None:
@@ -250,30 +252,22 @@ class Writer:
         segment.end(number)
         padded = sensitivity is Sensitivity.SECRET
         journal = self._journal(self._ready + segment.waiting)
-        self._submit(wire.SEGM, number, segment.content, memory=segment.memory, journal=journal, padded=padded)
+        self._submit(wire.SEGM, number, segment.content, journal=journal, padded=padded)
         segment.forget()
 
-    def _journal(self, rows: list[records.Row]) -> bytes:
-        """The journal of as many of *rows* as go into one; the others wait for the next segment."""
-        taken, length = 0, _JOURNAL_HEAD
-        for row in rows:
-            length += self._length_in_journal(row)
-            if length > limits.MAX_JOURNAL:
+    def _journal(self, waiting: list[Waiting]) -> bytes:
+        """The journal of as many rows of *waiting* as go into one; the others wait for the next segment."""
+        taken, room = 0, limits.MAX_JOURNAL - _JOURNAL_HEAD
+        for _, length in waiting:
+            room -= length
+            if room < 0:
                 break
+            self._journal_length -= length
             taken += 1
-        self._ready = rows[taken:]
-        open_rows = [row for stream in self._streams.values() for row in stream.waiting]
-        self._journal_length = sum(map(self._length_in_journal, self._ready + open_rows))
-        return records.encode_journal(rows[:taken], roots=self._root_names) if taken else b""
-
-    def _length_in_journal(self, row: records.Row) -> int:
-        return records.row_length(row) + len(self._root_names[row[0]])
+        self._ready = waiting[taken:]
+        return records.encode_journal([row for row, _ in waiting[:taken]], roots=self._root_names) if taken else b""
 
     # --- batches ----------------------------------------------------------------------------------------------------
-
-    def _seal_full_batch(self) -> None:
-        if self._batch_length > _BATCH_TARGET:
-            self._end_batch()
 
     def _end_batch(self) -> None:
         for sensitivity in list(self._streams):
@@ -296,14 +290,13 @@ class Writer:
         number: int,
         raw: bytes | memoryview,
         *,
-        memory: bytearray | None = None,
         journal: bytes = b"",
         padded: bool = False,
     ) -> None:
         if sum(self._counts.values()) > limits.MAX_SECTIONS - _RESERVED_SECTIONS:
             raise LimitExceeded("more content than the sections of one bundle hold (about 600 GiB)", rule="R-4.14")
         place = compression.Place(bundle_id=self._preamble.bundle_id, type=kind, number=number)
-        self._in_flight.append((kind, number, self._pool.submit(self._seal, place, raw, memory, journal, padded)))
+        self._in_flight.append((kind, number, self._pool.submit(self._seal, place, raw, journal, padded)))
         depth = max(self._least_depth, _AHEAD * limits.FIRST_SEGMENT // self._target)
         while self._in_flight and (len(self._in_flight) > depth or self._in_flight[0][-1].done()):
             self._write_next()
@@ -312,25 +305,25 @@ class Writer:
         self,
         place: compression.Place,
         raw: bytes | memoryview,
-        memory: bytearray | None,
         journal: bytes,
         padded: bool,  # noqa: FBT001 - a job's
-    ) -> tuple[bytes, bytes]:
+    ) -> tuple[memoryview, bytes]:
         plaintext = compression.encode(place, raw, level=self._level, journal=journal, padded=padded)
-        if memory is not None:
-            self._memory.give(memory)
-        body = self._key.seal(plaintext, self._random)
+        self._contents.give(raw)
+        body = self._key.seal_into(self._bodies.take, plaintext, self._random)
         return body, hashlib.sha256(body).digest()
 
     def _write_next(self) -> None:
         kind, number, future = self._in_flight.popleft()
-        self._write_section(kind, number, *future.result())
+        body, digest = future.result()
+        self._write_section(kind, number, body, digest)
+        self._bodies.give(body)
 
     def _write_keys(self) -> None:
         for number, (body, digest) in enumerate(self._keys):
             self._write_section(wire.KEYS, number, body, digest)
 
-    def _write_section(self, kind: bytes, number: int, body: bytes, digest: bytes) -> None:
+    def _write_section(self, kind: bytes, number: int, body: bytes | memoryview, digest: bytes) -> None:
         if len(body) > wire.BODY_LIMITS[kind]:
             raise LimitExceeded(f"a {kind.decode()} section of {len(body)} bytes", rule="R-4.11")
         section = wire.Section(type=kind, number=number, body_length=len(body), sha256=digest, offset=self.offset)
@@ -354,7 +347,7 @@ class Writer:
         self._write(dataclasses.replace(footer, frame_mac=mac).encode())
         return digest
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         # A raw file or a pipe may take less than it is given; a writer without this loop once published an empty file.
         view = memoryview(data)
         while view:

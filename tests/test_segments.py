@@ -1,0 +1,73 @@
+"""Segments being gathered, and memory that is used again."""
+
+from __future__ import annotations
+
+import pytest
+from support import directory, metadata, packed, seeded
+
+from ocbundle import limits, verification
+from ocbundle.model import Sensitivity
+from ocbundle.segments import Extents, Memory, Segment
+from ocbundle.writer import Writer
+
+
+def test_memory_that_was_given_back_is_taken_again() -> None:
+    memory = Memory()
+    first = memory.take(10)
+    memory.give(memoryview(first)[:3])
+    assert memory.take(10) is first
+    assert memory.take(10) is not first
+
+
+def test_memory_is_never_too_short() -> None:
+    memory = Memory()
+    memory.give(memoryview(memory.take(10)))
+    assert len(memory.take(11)) == 11
+
+
+def test_memory_that_belongs_to_others_is_left_alone() -> None:
+    memory = Memory()
+    memory.give(b"0123456789")
+    memory.give(memoryview(b"0123456789"))
+    assert memory.take(10) == bytes(10)
+
+
+def test_a_segment_grows_with_what_it_must_hold() -> None:
+    segment = Segment(bytearray(4))
+    extents: Extents = []
+    for data in (b"abc", b"defgh", b"i"):
+        segment.append(data, extents)
+    assert bytes(segment.content) == b"abcdefghi"
+    assert extents == [[-1, 0, 9]]
+
+
+def test_what_a_file_wrote_stays_as_it_was_whatever_becomes_of_its_buffer() -> None:
+    buffer = bytearray(b"first!")
+
+    def fill(to: Writer) -> None:
+        to.add(directory())
+        sink = to.open_file(sensitivity=Sensitivity.CONTENT)
+        sink.write(memoryview(buffer))
+        buffer[:] = b"second"
+        sink.write(memoryview(buffer))
+        sink.finish(metadata(b"f"))
+
+    with packed(fill).reader() as reader:
+        _, entry = reader.entries()
+        assert b"".join(reader.content(entry)) == b"first!second"
+
+
+def test_segments_that_grow_while_the_bundle_does_hold_what_they_should(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "FIRST_SEGMENT", 1000)
+    monkeypatch.setattr(limits, "SEGMENTS_PER_SIZE", 5)
+    files = {b"%03d" % number: seeded(number)(300 + number * 7) for number in range(100)}
+
+    def fill(to: Writer) -> None:
+        to.add(directory())
+        for name, data in files.items():
+            to.add_file(metadata(name), data, sensitivity=Sensitivity.CONTENT)
+
+    with packed(fill).reader() as reader:
+        verification.check(reader)
+        _, *entries = reader.entries()
+        assert {entry.path: b"".join(reader.content(entry)) for entry in entries} == files
