@@ -76,7 +76,7 @@ class _Refused(Exception):
 
 def is_database(head: bytes) -> bool:
     """Whether a file that begins with *head* (16 bytes are enough) claims to be a database."""
-    return head[:16] == MAGIC
+    return head.startswith(MAGIC)
 
 
 @contextlib.contextmanager

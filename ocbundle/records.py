@@ -100,8 +100,14 @@ def file_row(
 
 def row_length(row: Row) -> int:
     """An upper bound for the bytes that *row* takes, in a batch or, without its root's name, in a journal."""
-    extra = 0 if row[11] is None else len(pack(row[11]))
-    return 96 + len(row[1]) + len(row[10] or b"") + 20 * len(row[9] or ()) + extra
+    length = 96 + len(row[1])
+    if row[9]:
+        length += 20 * len(row[9])
+    if row[10]:
+        length += len(row[10])
+    if row[11]:
+        length += len(pack(row[11]))
+    return length
 
 
 def encode_batch(entries: Sequence[Row], skipped: Sequence[Skipped], *, roots: Mapping[str, int]) -> bytes:

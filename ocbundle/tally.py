@@ -158,7 +158,8 @@ class Tally:
         """Count an entry of *size* bytes."""
         self.entries += 1
         self.size += size
-        self.tick()
+        if self._progress is not None:
+            self.tick()
 
     def skip(self, path: bytes, kind: str, reason: Reason, detail: str | None = None) -> None:
         """Record that something is left out."""
@@ -225,4 +226,5 @@ class Tally:
 
 def mtime_ns(status: os.stat_result) -> int:
     """The modification time, within what the format holds."""
-    return max(-_MTIME_BOUND, min(status.st_mtime_ns, _MTIME_BOUND - 1))
+    told = status.st_mtime_ns
+    return told if -_MTIME_BOUND <= told < _MTIME_BOUND else max(-_MTIME_BOUND, min(told, _MTIME_BOUND - 1))

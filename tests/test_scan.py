@@ -86,7 +86,7 @@ class RecordedFile:
         self.sensitivity = sensitivity
         self.data = bytearray()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self.data += data
         self.record.hook(b"<piece>")
 
