@@ -434,6 +434,15 @@ def test_free_space_is_about_what_the_system_says(tmp_path: Path) -> None:
     assert publish.free_space(os.fsencode(tmp_path)) == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)
 
 
+def test_used_space_is_about_what_the_system_says(tmp_path: Path) -> None:
+    assert publish.used_space(os.fsencode(tmp_path)) == pytest.approx(shutil.disk_usage(tmp_path).used, rel=0.1)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a file system that doesn't say how large it is")
+def test_a_file_system_that_does_not_say_how_large_it_is_counts_as_full_of_room_and_of_files() -> None:
+    assert publish.free_space("/proc") == publish.used_space("/proc") == sys.maxsize
+
+
 @needs_root
 def test_a_mount_point_is_found_from_below(small: Path) -> None:
     (small / "a" / "b").mkdir(parents=True)
