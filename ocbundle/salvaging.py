@@ -214,16 +214,15 @@ class _Layout:
     # --- the list ---------------------------------------------------------------------------------------------------
 
     def _casualties(self) -> Iterator[Casualty]:
-        for survivor in self._survivors:
-            if survivor.condition is not Condition.WHOLE:
-                entry = survivor.entry
-                yield Casualty(
-                    root=entry.root,
-                    path=entry.path,
-                    condition=survivor.condition,
-                    size=entry.size,
-                    note=survivor.note,
-                )
+        for survivor in self._survivors.casualties():
+            entry = survivor.entry
+            yield Casualty(
+                root=entry.root,
+                path=entry.path,
+                condition=survivor.condition,
+                size=entry.size,
+                note=survivor.note,
+            )
 
     def _list_lines(self) -> Iterator[bytes]:
         yield _ABOUT.format(bundle_id=self._bundle_id).encode()

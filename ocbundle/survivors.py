@@ -173,14 +173,21 @@ class Survivors:
 
     def __iter__(self) -> Iterator[Survivor]:
         """All of them, ascending by root and path; what stands before the one at hand may be changed meanwhile."""
+        return self._pages("")
+
+    def casualties(self) -> Iterator[Survivor]:
+        """Those that aren't whole, in the same order."""
+        return self._pages("AND condition > 0")
+
+    def _pages(self, wanted: str) -> Iterator[Survivor]:
+        query = (
+            "SELECT root, key, row, origin, condition, note FROM entries"  # noqa: S608 - nothing of a bundle's
+            f" WHERE (root, key) > (?, ?) {wanted} ORDER BY root, key LIMIT ?"
+        )
         after: tuple[int, bytes] = (-1, b"")
         while True:
             with _kept():
-                page = self._db.execute(
-                    "SELECT root, key, row, origin, condition, note FROM entries WHERE (root, key) > (?, ?)"
-                    " ORDER BY root, key LIMIT ?",
-                    (*after, _PAGE),
-                ).fetchall()
+                page = self._db.execute(query, (*after, _PAGE)).fetchall()
             for root, _, row, origin, condition, note in page:
                 yield self._survivor(root, row, origin, condition, note)
             if not page:
