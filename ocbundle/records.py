@@ -159,7 +159,7 @@ def decode_batch(data: bytes, *, roots: Sequence[str]) -> Batch:
         batch = Map(value, "entries", frozenset({"entries", "skipped"}), 1)
         entries, skipped = batch.get("entries", list), batch.get("skipped", list)
         return Batch(
-            entries=tuple(_decode_row(row, root_of, _SHAPES) for row in entries),
+            entries=tuple([_decode_row(row, root_of, _SHAPES) for row in entries]),
             skipped=tuple(_decode_skipped(row, root_of) for row in skipped),
         )
 
@@ -180,7 +180,7 @@ def decode_journal(data: bytes) -> tuple[Entry, ...]:
     with encoding_first(rows):
         if type(rows) is not list:
             raise Malformed("a journal isn't a list", rule="R-7.8")
-        return tuple(_decode_row(row, root_of, _JOURNAL_SHAPES) for row in rows)
+        return tuple([_decode_row(row, root_of, _JOURNAL_SHAPES) for row in rows])
 
 
 def _decode_row(row: object, root_of: Callable[[object], str], shapes: Mapping[int, _Shape]) -> Entry:
@@ -196,7 +196,7 @@ def _decode_row(row: object, root_of: Callable[[object], str], shapes: Mapping[i
     if kind == Kind.HARDLINK:
         return Entry(root=name, path=path, kind=Kind.HARDLINK, target=target)
     size = size or 0
-    if not (0 <= mode <= _MAX and 0 <= uid <= _MAX and 0 <= gid <= _MAX and 0 <= size <= _MAX):
+    if not 0 <= mode | uid | gid | size <= _MAX:  # all bits of the limit are set, so no number hides another
         raise Malformed("an entry's number is out of range", path=_shown(path), rule="R-8.8")
     if not -_INT64 <= mtime_ns < _INT64:
         raise Malformed("an entry's time is out of range", path=_shown(path), rule="R-8.8")
