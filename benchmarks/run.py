@@ -116,7 +116,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.growth:
         with tempfile.TemporaryDirectory(dir=arguments.disk, prefix="benchmark-") as directory:
             growth = grow(Path(directory), scale=arguments.scale, tell=_tell)
-    results = Results(sets=sets, starts=starts, growth=growth)
+    results = Results(scale=arguments.scale, sets=sets, starts=starts, growth=growth)
     text = tables.markdown(about, results)
     print("\n" + text.split("\n\n", 1)[1], end="")
     if arguments.markdown:
@@ -135,8 +135,6 @@ def describe(arguments: argparse.Namespace, where: Path, peers: Sequence[Tool]) 
         lines.append(f"the machine was busy before: a load of {os.getloadavg()[0]:.1f}")
     if arguments.growth:
         lines.append(f"growth on {arguments.disk}")
-    if arguments.scale != 1:
-        lines.append("a part of the data only, so start-up weighs more: the targets are for all of it")
     tools = (*peers, ocbundle(discovers=False))
     return lines + [f"{tool.name}: {tool.tell_version() if tool.is_installed else 'absent'}" for tool in tools]
 

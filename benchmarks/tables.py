@@ -105,7 +105,8 @@ def _targets(results: Results) -> str:
         if value is not None:
             measured, verdict = f"{value:.{digits}f}{target.unit}", "met" if value <= target.limit else "**missed**"
         rows.append([target.what, f"{target.limit:.{digits}f}{target.unit}", measured, verdict])
-    return _table(rows)
+    note = "\n\nThe targets are for all of the data. This was a part, of which start-up is more."
+    return _table(rows) + (note if results.scale < 1 else "")
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

@@ -20,6 +20,8 @@ TIMES: Final = "\N{MULTIPLICATION SIGN}"
 class Results:
     """All that a run measured."""
 
+    scale: float
+    """How much of the data: targets are for all of it."""
     sets: Mapping[str, Contest]
     starts: Mapping[str, Figure]
     """What starting costs: see :func:`measure_starts`."""
@@ -55,6 +57,8 @@ def _without_key(name: str) -> Callable[[Results], float]:
     def value(results: Results) -> float:
         ours = results.sets[name].medians[OURS]["verify without a key"].wall_s - results.starts["verify nothing"].wall_s
         sums = results.sets[name].medians[REFERENCE.name]["verify without a key"].wall_s
+        if ours <= 0:
+            raise LookupError(name)  # lost in noise: the machine was slower when it started nothing
         return ours / ((sums - results.starts["sum nothing"].wall_s) * _size(name)(results))
 
     return value

@@ -112,7 +112,7 @@ def test_a_target_is_judged_by_the_medians_of_one_set() -> None:
     starts |= {"verify nothing": figure(0.1), "sum nothing": figure(0)}
     judged = {
         target.what: value
-        for target, value in targets.judge(targets.Results(sets={"small": small}, starts=starts, growth=None))
+        for target, value in targets.judge(targets.Results(scale=1, sets={"small": small}, starts=starts, growth=None))
     }
     assert judged["verify *small* with a key: time"] == 0.5
     assert judged["archive of *small*: size"] == 1.04
