@@ -143,22 +143,18 @@ class Remains:
         return body
 
     def _read(self, offset: int, length: int) -> bytes:
+        length = max(0, min(length, self.length - offset))
         try:
             return self._read_all(offset, length)
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
         # A failing disk gives what it can, block by block, and zeros stand for the rest.
-        end = min(offset + length, self.length)
-        return b"".join(self._read_block(at, min(_BLOCK, end - at)) for at in range(offset, end, _BLOCK))
-
-    def _read_block(self, offset: int, length: int) -> bytes:
-        try:
-            return self._read_all(offset, length)
-        except OSError as error:
-            if error.errno != errno.EIO:
-                raise
+        if length <= _BLOCK:
             return bytes(length)
+        return b"".join(
+            self._read(at, min(_BLOCK, offset + length - at)) for at in range(offset, offset + length, _BLOCK)
+        )
 
     def _read_all(self, offset: int, length: int) -> bytes:
         self._file.seek(offset)

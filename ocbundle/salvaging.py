@@ -172,7 +172,7 @@ class _Layout:
         self._bundle_id = bundle_id.hex()
         taken = set(survivors.names)
         names = dict(enumerate(survivors.names))
-        self._beside = {index: unique(names[index] + DAMAGED, taken) for index in sorted(wreck.damaged_roots)}
+        self._beside = {index: unique(names[index], taken, DAMAGED) for index in sorted(wreck.damaged_roots)}
         self._beside_names = frozenset(self._beside.values())
         self._indices = {name: index for index, name in [*names.items(), *self._beside.items()]}
         self._list: Entry | None = None
@@ -203,7 +203,7 @@ class _Layout:
     def resolve(self, link: Entry) -> Entry:
         """The file that a hard link is one to, where the link itself is."""
         found = self._survivors.find(self._indices[link.root], link.target or b"")
-        if found is None:
+        if found is None:  # pragma: no cover - such a link was found to be lost
             raise Malformed("a hard link points to something that is no file", path=link.name, rule="R-9.12")
         return self._aside(found) if link.root in self._beside_names else found.entry
 

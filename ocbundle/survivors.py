@@ -237,17 +237,20 @@ class Survivors:
             raise LimitExceeded(f"more than {limits.MAX_ENTRIES} entries", rule="R-9.18")
 
 
-def unique(name: str, taken: set[str]) -> str:
-    """*name*, or if it is *taken*, one like it, no longer than a root's name may be; it is taken from then on."""
-    found, number = _cut(name, ""), 2
+def unique(name: str, taken: set[str], ending: str = "") -> str:
+    """*name* with *ending*; if that is *taken*, with a number behind it. It is taken from then on.
+
+    *name* is cut where all of it would be longer than a root's name may be.
+    """
+    found, number = _joined(name, ending), 2
     while found in taken:
-        found = _cut(name, f"~{number}")
+        found = _joined(name, f"{ending}~{number}")
         number += 1
     taken.add(found)
     return found
 
 
-def _cut(name: str, ending: str) -> str:
+def _joined(name: str, ending: str) -> str:
     while len((name + ending).encode()) > limits.MAX_ROOT_NAME:
         name = name[:-1]
     return name + ending

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 import json
+import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -31,15 +32,17 @@ from support import (
 )
 
 import ocbundle
-from ocbundle import agefile, canonical, cli, compression, heads, records, remains, salvaged, wire
+from ocbundle import agefile, canonical, cli, compression, heads, limits, records, remains, salvaged, wire, wreck
 from ocbundle.errors import (
     BundleError,
     ChecksumMismatch,
     KeyRequired,
     LimitExceeded,
+    Malformed,
     NoKeyFits,
     NotABundle,
     TargetExists,
+    TargetFailure,
     Truncated,
     UnsupportedVersion,
     WrongPassphrase,
@@ -48,6 +51,7 @@ from ocbundle.model import Entry, Extent, Kind, Manifest, Role, Root, Sensitivit
 from ocbundle.outcomes import Condition, SalvageReport
 from ocbundle.reader import Container
 from ocbundle.sealing import BundleKey
+from ocbundle.survivors import Survivors
 from ocbundle.writer import Writer
 
 OTHER = Root(name="notes", role=Role.WORKSPACE, source=b"/home/alice/notes")
@@ -346,6 +350,27 @@ def test_a_passphrase_opens_it_and_a_wrong_one_is_told(tmp_path: Path) -> None:
         salvage(data, tmp_path / "new", passphrase="sesame")
 
 
+def test_keys_that_break_a_rule_are_told_of_where_no_others_are(tmp_path: Path) -> None:
+    key = BundleKey(bytes(range(32)))
+    empty = keys_body_of(f"# bundle: {BUNDLE_ID.hex()}\n")
+    with pytest.raises(Malformed, match="doesn't hold one key"):
+        salvage(forged([batch_of(directory())], head(1), keys=[empty], key=key), tmp_path / "out")
+
+
+def test_no_more_keys_are_tried_than_a_bundle_may_have(tmp_path: Path) -> None:
+    key, rng = BundleKey(bytes(range(32))), seeded(9)
+    others = [keys_body(key, BUNDLE_ID, rng, bytes([number + 40]) * 32) for number in range(16)]
+    ours = keys_body(key, BUNDLE_ID, rng)
+    assert salvage(forged([batch_of(directory())], keys=[*others[:15], ours], key=key), tmp_path / "out").entries == 1
+    with pytest.raises(NoKeyFits):
+        salvage(forged([batch_of(directory())], keys=[*others, ours], key=key), tmp_path / "new")
+
+
+def keys_body_of(text: str) -> bytes:
+    rng, public = seeded(4), agefile.x25519_public(SECRET)
+    return agefile.seal(text.encode(), lambda file_key: agefile.wrap_x25519(file_key, public, rng), rng)
+
+
 # --- what isn't one --------------------------------------------------------------------------------------------------
 
 
@@ -380,6 +405,25 @@ def test_more_section_headers_than_a_bundle_has_are_refused(tmp_path: Path, monk
 def test_more_bytes_than_the_caller_accepts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LimitExceeded):
         salvage(BUNDLE.data, tmp_path / "out", max_total=100)
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_more_entries_than_a_bundle_can_have_are_refused(
+    most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_ENTRIES", most)
+    journal = journal_of(directory(), a_file(b"one/two/three", b"abc"))
+    with pytest.raises(LimitExceeded):
+        salvage(forged([(wire.SEGM, b"abc", journal)]), tmp_path / "out")
+    with pytest.raises(LimitExceeded):
+        salvage(forged([batch_of(directory(), *(a_file(bytes([97 + n]), b"") for n in range(3)))]), tmp_path / "out")
+
+
+def test_a_list_of_entries_that_cannot_be_kept_is_no_fault_of_the_bundle() -> None:
+    with Survivors() as survivors:
+        survivors._db.close()
+        with pytest.raises(TargetFailure, match="the list of entries can't be kept"):
+            survivors.add_journal(journal_of(directory()))
 
 
 # --- where it goes ---------------------------------------------------------------------------------------------------
@@ -424,6 +468,50 @@ def test_names_of_our_own_give_way_to_roots_that_have_them(tmp_path: Path) -> No
     report = salvage(zeroed(three.data, lost.body_offset, lost.end), tmp_path / "out")
     laid_out = [Path(root).name for root in report.roots]
     assert laid_out == ["default", "default.damaged", "salvage.txt", "default.damaged~2", "salvage.txt~2"]
+
+
+def test_the_longest_name_of_a_root_leaves_room_for_what_is_beside_it(tmp_path: Path) -> None:
+    root = Root(name="é" * 127, role=Role.EXTRA, source=b"/x")
+
+    def fill_one(writer: Writer) -> None:
+        writer.add(directory(root=root.name))
+        sink = writer.open_file(sensitivity=Sensitivity.CONTENT)
+        sink.write(LARGE)
+        sink.finish(metadata(b"large.bin", root=root.name))
+
+    one = packed(fill_one, roots=(root,))
+    lost = next(section for section in one.container.frame.sections if section.type == wire.SEGM)
+    report = salvage(zeroed(one.data, lost.body_offset, lost.end), tmp_path / "out")
+    assert [Path(root).name for root in report.roots] == [root.name, "é" * 123 + ".damaged", "salvage.txt"]
+
+
+def test_where_no_hard_links_can_be_made_content_stands_in_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(wreck, "_CACHE", 1)
+    salvage(BUNDLE.data, tmp_path / "whole")
+    assert files(tmp_path / "whole") == FILES
+    lost = next(section for section in SECTIONS if section.type == wire.SEGM and section.body_length > 1_000_000)
+    salvage(zeroed(BUNDLE.data, lost.body_offset, lost.end), tmp_path / "damaged")
+    damaged = tmp_path / "damaged/default.damaged"
+    assert (damaged / "largely").read_bytes() == (damaged / "large.bin").read_bytes()
+
+
+def test_of_many_losses_the_report_shows_some_and_the_list_all(tmp_path: Path) -> None:
+    def fill_many(writer: Writer) -> None:
+        writer.add(directory())
+        for number in range(30):
+            writer.add_file(metadata(b"%02d" % number), b"%d" % number, sensitivity=Sensitivity.CONTENT)
+
+    many = packed(fill_many)
+    lost = next(section for section in many.container.frame.sections if section.type == wire.SEGM)
+    report = salvage(zeroed(many.data, lost.body_offset, lost.end), tmp_path / "out")
+    assert "  and 10 more" in salvaged.lines(report)
+    assert len(Path(report.list_path or "").read_text().splitlines()) == 6 + 30
 
 
 # --- a holder of the key plays tricks --------------------------------------------------------------------------------
@@ -551,6 +639,19 @@ def test_what_batches_tell_goes_before_what_journals_tell(tmp_path: Path) -> Non
     assert files(tmp_path / "out") == {"default/a": b"new"}
 
 
+def test_a_section_of_another_bundle_under_the_same_key_is_left_out(tmp_path: Path) -> None:
+    key, rng = BundleKey(bytes(range(32))), seeded()
+    place = compression.Place(bundle_id=bytes(16), type=wire.ENTR, number=0)
+    _, raw, _ = batch_of(directory(), directory(b"foreign"))
+    body = key.seal(compression.encode(place, raw, level=1), rng)
+    foreign = Part(type=wire.ENTR, number=0, body=body)
+    parts = parts_of(forged([batch_of(directory())], head(1), key=key))
+    for name, order in (("behind", [*parts, foreign]), ("between", [*parts[:2], foreign, *parts[2:]])):
+        report = salvage(assembled(order, preamble=wire.Preamble(bundle_id=BUNDLE_ID)), tmp_path / name)
+        assert report.entries == 1
+        assert not (tmp_path / name / "default/foreign").exists()
+
+
 # --- any damage ------------------------------------------------------------------------------------------------------
 
 
@@ -603,6 +704,15 @@ def test_what_a_failing_disk_cannot_read_is_lost_and_nothing_else(tmp_path: Path
     assert sorted(found) == sorted(
         ["default/.env", "default/sub/small", "notes/note", "default.damaged/large.bin", "default.damaged/largely"]
     )
+
+
+def test_a_disk_that_cannot_read_the_index_gives_everything_all_the_same(tmp_path: Path) -> None:
+    at = len(BUNDLE.data) - wire.FOOTER_LENGTH - 10
+    source = FailingDisk(BUNDLE.data, range(at, at + 1))
+    report = ocbundle.salvage(source, tmp_path / "out", identities=identity())
+    assert report.framing == "it can't be read: input/output error"
+    assert report.conditions[Condition.WHOLE] == len(FILES) + 1 or not report.is_complete
+    assert files(tmp_path / "out")["default/large.bin"] == LARGE
 
 
 def test_another_failure_of_the_source_is_the_callers_own(tmp_path: Path) -> None:
