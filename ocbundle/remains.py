@@ -36,6 +36,7 @@ _BLOCK: Final = 4 * limits.KIB
 _FLAGS: Final = {bytes(4), wire.CRITICAL.to_bytes(4, "little")}
 _MOST_MARKS: Final = 3 * limits.MAX_SECTIONS
 """The sections of one bundle and their copies in the index, and half as many again: held in memory."""
+_LAST_HINT: Final = "only another copy of the bundle can help"
 _SEALED: Final = frozenset({wire.SEGM, wire.ENTR, wire.MANI})
 
 
@@ -84,7 +85,9 @@ class Remains:
         self._vouched: frozenset[bytes] | None = None
         """Digests of the sections of a frame that is authentic."""
         self._named: bytes | None = None
-        flaw: DamagedBundle = Truncated("nothing of the bundle is left but its beginning", rule="R-5.1")
+        flaw: DamagedBundle = Truncated(
+            "nothing of the bundle is left but its beginning", rule="R-5.1", hint=_LAST_HINT
+        )
         try:
             self._named = wire.Preamble.decode(self._read(0, wire.PREAMBLE_LENGTH)).bundle_id
         except DamagedBundle as error:
@@ -194,6 +197,7 @@ class Remains:
                 return sealing.unwrap([body], None, identities, passphrase, max_work_factor=max_work_factor)
         if isinstance(failure, NoKeyFits) and is_damaged:
             failure.hint = "a part of its keys is damaged: another recipient's identity may still open it"
+        flaw.hint = flaw.hint or _LAST_HINT
         raise failure or flaw
 
     def _key_bodies(self) -> tuple[list[bytes], bool]:

@@ -213,6 +213,7 @@ def test_without_the_head_batches_and_journals_still_agree_on_the_names_of_roots
     report = salvage(without(wire.MANI), tmp_path / "out")
     assert files(tmp_path / "out") == FILES
     assert (report.casualties, report.manifest, report.unnamed) == ((), None, None)
+    assert any("nobody can tell how much is missing" in text for text in salvaged.warnings(report))
 
 
 def test_a_root_that_nothing_names_is_known_by_its_index(tmp_path: Path) -> None:
@@ -777,4 +778,13 @@ def test_the_command_ends_in_4_where_nothing_can_be_had(damaged: Path, capsys: p
     (damaged / "damaged.ocbundle").write_bytes(without(wire.KEYS))
     code = run("salvage", "-i", damaged / "key.txt", "--to", damaged / "out", damaged / "damaged.ocbundle")
     assert code == 4
-    assert "no copy of the bundle's keys is whole" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no copy of the bundle's keys is whole" in said
+    assert "ocbundle: hint: only another copy of the bundle can help" in said
+
+
+def test_who_meets_damage_is_told_of_salvage(damaged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    at = len(BUNDLE.data) // 2
+    (damaged / "damaged.ocbundle").write_bytes(zeroed(BUNDLE.data, at, at + 1))
+    assert run("verify", damaged / "damaged.ocbundle") == 4
+    assert "ocbundle salvage gets out what is left" in capsys.readouterr().err

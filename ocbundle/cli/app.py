@@ -130,6 +130,8 @@ def _fields(error: BaseException, number: int) -> dict[str, object]:
         fields = report.error_fields(error, number)
         if isinstance(error, errors.KeyRequired) and "OCBUNDLE" not in (error.hint or ""):
             fields["hint"] = "open it with -i FILE or -p"  # the library knows no flags
+        elif isinstance(error, errors.ChecksumMismatch | errors.Malformed) and not error.hint:
+            fields["hint"] = "another copy may be whole; if there is none, ocbundle salvage gets out what is left"
         return fields
     hint = None
     if isinstance(error, click.UsageError):
