@@ -217,3 +217,44 @@ def test_a_pipe_in_place_of_a_configuration_is_refused_at_once(tmp_path: Path) -
 )
 def test_a_configuration_of_the_wrong_shape_is_read_as_far_as_it_goes(tmp_path: Path, content: str) -> None:
     assert [agent.id for agent in read(tmp_path, content).agents] == ["main"]
+
+
+@pytest.mark.parametrize("named", ["5", "['a.json', null]", "'a\\0b'"])
+def test_an_include_that_is_no_file_name_is_a_problem(tmp_path: Path, named: str) -> None:
+    (tmp_path / "a.json").write_text("{gateway: {port: 9}}")
+    found = read(tmp_path, f"{{$include: {named}}}")
+    assert [problem.endswith("neither a file name nor a list of them") for problem in found.problems] == [True]
+
+
+def test_lists_of_two_included_files_follow_each_other(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{agents: {list: [{id: 'a'}]}}")
+    (tmp_path / "b.json").write_text("{agents: {list: [{id: 'b'}]}}")
+    found = read(tmp_path, "{$include: ['a.json', 'b.json']}")
+    assert [agent.id for agent in found.agents] == ["a", "b"]
+
+
+def test_includes_that_nest_beyond_any_use_are_a_problem(tmp_path: Path) -> None:
+    for number in range(config.MAX_INCLUDE_DEPTH):
+        inner = f"{{$include: '{number + 1}.json'}}"
+        for _ in range(config.MAX_NESTING - 2):
+            inner = f"{{a: {inner}}}"
+        (tmp_path / f"{number}.json").write_text(inner)
+    found = read(tmp_path, "{$include: '0.json'}")
+    assert [problem.endswith("is nested too deeply") for problem in found.problems] == [True]
+
+
+def test_a_place_that_is_named_by_half_a_character_is_a_problem(tmp_path: Path) -> None:
+    found = read(tmp_path, "{agents: {entries: {main: {workspace: '/w/${HALF}'}}}}", {"HALF": "\ud800"})
+    assert (workspaces(found), found.problems) == (
+        {"main": None},
+        ("the workspace of agent main is named by half a character, so where it is can't be told",),
+    )
+
+
+def test_a_session_store_of_no_place_is_nowhere(tmp_path: Path) -> None:
+    assert read(tmp_path, "{session: {store: 5}}").elsewhere == ()
+
+
+@pytest.mark.parametrize("url", ["ws://[::1", "ws://host:port/", "//host"])
+def test_a_remote_gateway_whose_address_makes_no_sense_is_not_shown(tmp_path: Path, url: str) -> None:
+    assert read(tmp_path, f"{{gateway: {{mode: 'remote', remote: {{url: '{url}'}}}}}}").remote_url is None

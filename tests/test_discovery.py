@@ -542,3 +542,58 @@ def test_a_state_without_a_configuration_is_taken_with_a_warning(home: Path) -> 
 def test_a_name_that_would_rewrite_a_terminal_is_escaped_in_warnings(home: Path) -> None:
     configure(home, "{agents: {defaults: {workspace: '/no/\\u001b[2Jsuch'}}}")
     assert "\\x1b[2J" in find(home).warnings[0]
+
+
+# --- What isn't what it looks like ---
+
+
+def test_a_home_that_is_not_there_has_no_openclaw(tmp_path: Path) -> None:
+    with pytest.raises(SourceMissing):
+        find(tmp_path / "no")
+
+
+def test_a_state_that_is_a_circle_of_links_is_none(tmp_path: Path) -> None:
+    (tmp_path / ".openclaw").symlink_to(".openclaw")
+    with pytest.raises(SourceMissing):
+        find(tmp_path)
+
+
+def test_captures_of_a_profiles_update_are_no_second_profile(home: Path) -> None:
+    configure(home, "{}", "-work")
+    captures = home / ".openclaw-work.update-captures"
+    captures.mkdir()
+    found = find(home)
+    assert (names(found), [left.path for left in found.left]) == (["default", "work"], [os.fsencode(captures)])
+
+
+def test_a_named_state_that_has_no_profiles_name_is_called_as_it_is(home: Path) -> None:
+    write(home / ".openclaw-default" / "openclaw.json", "{}")
+    assert names(find(home, state_dir=str(home / ".openclaw-default"))) == ["openclaw-default"]
+
+
+def test_a_directory_in_place_of_a_database_has_no_schema(home: Path) -> None:
+    (home / ".openclaw/state/openclaw.sqlite").mkdir(parents=True)
+    assert profile(find(home)).schemas == {}
+
+
+def test_a_directory_that_is_not_utf_8_names_no_agent(home: Path) -> None:
+    os.makedirs(os.fsencode(home) + b"/.openclaw/agents/caf\xe9")
+    assert profile(find(home)).agents == ("main",)
+
+
+def test_an_included_file_that_is_not_there_is_not_taken(home: Path) -> None:
+    configure(home, "{$include: 'no.json'}")
+    (home / ".openclaw/no.json").symlink_to("nowhere")
+    assert names(find(home)) == ["default"]
+
+
+def test_signal_without_keys_leaves_none(home: Path) -> None:
+    configure(home, "{channels: {signal: {}}}")
+    assert find(home).left == ()
+
+
+def test_a_workspace_behind_a_circle_of_links_is_told_as_missing(home: Path) -> None:
+    (home / ".openclaw/a").symlink_to("b")
+    (home / ".openclaw/b").symlink_to("a")
+    configure(home, "{agents: {defaults: {workspace: '~/.openclaw/a'}}}")
+    assert any("isn't there" in warning for warning in find(home).warnings)

@@ -722,3 +722,91 @@ def test_a_word_reaches_the_shell_as_it_is(name: bytes) -> None:
 
 def test_a_word_for_the_shell_has_no_control_characters() -> None:
     assert shell(b"rm", b"\x1b[2J\n").isprintable()
+
+
+# --- what is no trouble, or can't be looked at -----------------------------------------------------------------------
+
+
+def test_a_file_that_vanishes_while_it_is_looked_for_is_no_finding(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = os.listdir
+
+    def listdir(path: bytes) -> list[bytes]:
+        return [*listed(path), b"gone"] if path == os.fsencode(home.state) else listed(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    assert home.examine() == ()
+
+
+def test_a_browser_that_runs_here_may_hold_its_lock(home: Home) -> None:
+    lock = home.state / "browser/openclaw/user-data/SingletonLock"
+    private(lock.parent)
+    lock.symlink_to(f"{HOST}-4242")
+    assert home.examine() == ()
+
+
+def test_of_a_channel_that_is_not_known_here_no_login_is_missed(home: Home) -> None:
+    home.configure(channels={"carrier-pigeon": {}})
+    assert home.examine() == ()
+
+
+@pytest.mark.parametrize("package", ["", "[1]", '{"dependencies": {}}'])
+def test_a_plugin_that_names_no_packages_needs_none(home: Home, package: str) -> None:
+    home.write(".openclaw/extensions/demo/package.json", package)
+    assert home.examine() == ()
+
+
+def test_a_workspace_that_is_a_dangling_link_elsewhere_is_a_finding(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "ws").symlink_to("nowhere")
+    text = (home.state / "openclaw.json").read_text()
+    (home.state / "openclaw.json").write_text(text.replace(f"{home.path}/research-ws", f"{tmp_path}/ws"))
+    assert only(home.examine()).path == os.fsencode(tmp_path / "ws")
+
+
+def test_a_path_in_a_list_is_named_by_its_place(home: Home) -> None:
+    home.configure(skills={"load": {"extraDirs": ["/home/no-such-user/skills"]}})
+    assert only(home.examine()).what.startswith("skills.load.extraDirs[0] of profile default names /home/no-such-user/")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"skills": {"load": {"extraDirs": ["/home/no-such-user/*/skills"]}}},
+        {"skills": {"load": {"extraDirs": ["/home/no-such-user/run -v"]}}},
+        {"logging": {"file": "/home/no-such-user/openclaw.log"}},
+    ],
+    ids=["a pattern", "a command line", "what OpenClaw makes itself"],
+)
+def test_what_need_not_be_there_is_no_finding(home: Home, settings: dict[str, object]) -> None:
+    home.configure(**settings)
+    assert home.examine() == ()
+
+
+def test_captures_of_an_update_are_no_lost_state(home: Home) -> None:
+    private(home.path / ".openclaw.update-captures")
+    assert home.examine() == ()
+
+
+def test_a_user_who_is_not_root_asks_for_themselves(home: Home) -> None:
+    found = doctor.examine(home.environ, uid=4242, host=HOST, scratch=str(home.scratch))
+    assert any("belong to another user than the gateway's (4242)" in finding.what for finding in found)
+
+
+def test_a_home_that_is_not_there_holds_no_state(home: Home, tmp_path: Path) -> None:
+    found = doctor.examine({"HOME": f"{tmp_path}/no"}, uid=0, host=HOST, scratch=str(home.scratch))
+    assert "there is no OpenClaw state" in only(found).what
+
+
+def test_a_service_may_name_its_profile_in_one_word(home: Home) -> None:
+    home.serve(program="/bin/sh openclaw --profile=work gateway", name="openclaw-gateway-work.service")
+    assert "starts a gateway on" in only(home.examine()).what
+
+
+def test_another_programs_agent_of_launchd_is_no_service(home: Home) -> None:
+    home.write("Library/LaunchAgents/org.example.plist", "<nonsense")
+    assert home.examine() == ()
+
+
+@pytest.mark.parametrize("said", ['{"name": "openclaw", "version": "2026.9.6"}', '{"name": "other"}', "{"])
+def test_a_release_that_does_not_say_what_it_reads_is_not_judged_by_it(home: Home, said: str) -> None:
+    home.write("lib/openclaw/package.json", said)
+    assert home.examine() == ()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -375,3 +378,68 @@ def test_a_lock_whose_process_is_gone_is_named_as_left_behind(state: Path) -> No
 def test_a_lock_whose_process_lives_is_not_left_behind(state: Path, process: subprocess.Popen[bytes]) -> None:
     write_lock(state_lock(state), pid=process.pid, startTime=began(process.pid))
     assert gateway.stale_locks(os.fsencode(state)) == ()
+
+
+# --- what only looks like a gateway, and what can't be told -----------------------------------------------------------
+
+
+def test_a_lock_in_another_programs_directory_is_no_gateways(state: Path, process: subprocess.Popen[bytes]) -> None:
+    write_lock(state / "tmp/other/gateway.state.lock", pid=process.pid, startTime=began(process.pid))
+    assert find(state) is None
+
+
+def test_a_shared_lock_that_names_no_configuration_speaks_of_no_state(
+    state: Path, tmp_path: Path, process: subprocess.Popen[bytes]
+) -> None:
+    write_lock(old_lock(tmp_path / "tmp"), pid=process.pid, startTime=began(process.pid))
+    assert find(state) is None
+
+
+def test_a_file_system_without_locks_tells_of_nobody(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_lock(state_lock(state), role="gateway")
+    path.with_name(f"{path.name}.sqlite").touch()
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+    assert find(state) is None
+
+
+def test_a_holder_that_the_kernel_does_not_name_is_out_of_sight(state: Path) -> None:
+    path = write_lock(state_lock(state), role="gateway")
+    path.with_name(f"{path.name}.sqlite").touch()
+    with path.with_name(f"{path.name}.sqlite").open("r+b") as holder:
+        # A lock of an open file has no process: so does one of a process in another container.
+        fcntl.fcntl(holder, fcntl.F_OFD_SETLK, struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, 0x40000002, 510, 0))
+        running = found(state)
+    assert (running.pid, running.manner, running.stop_command) == (None, Manner.OUT_OF_SIGHT, None)
+
+
+def test_a_process_that_began_then_but_has_another_number_inside_is_no_gateway(state: Path, tmp_path: Path) -> None:
+    fake_process(tmp_path / "proc", 4242, began=99, numbers="4242\t8")
+    write_lock(state_lock(state), pid=7, startTime=99)
+    assert find(state, proc=tmp_path / "proc") is None
+
+
+def test_the_gateway_of_an_old_release_is_known_by_its_title(state: Path, tmp_path: Path) -> None:
+    fake_process(tmp_path / "proc", 42, words="openclaw-gateway")
+    write_lock(state_lock(state), pid=42)
+    assert found(state, proc=tmp_path / "proc").pid == 42
+
+
+@pytest.mark.parametrize(
+    ("refused", "command"),
+    [(ProcessLookupError, None), (PermissionError, "kill -TERM 4242")],
+    ids=["gone", "another's"],
+)
+def test_without_proc_a_process_is_there_if_a_signal_could_be_sent(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: type[OSError], command: str | None
+) -> None:
+    def kill(_pid: int, _signal: int) -> None:
+        raise refused
+
+    write_lock(state_lock(state), pid=4242)
+    monkeypatch.setattr(os, "kill", kill)
+    running = find(state, proc=tmp_path / "none")
+    assert (running and running.stop_command) == command

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from trees import mounted
 
 import ocbundle
 from ocbundle import cli
-from ocbundle.errors import InvalidRequest
-from ocbundle.model import Role
+from ocbundle.errors import InvalidRequest, TargetFailure
+from ocbundle.model import Host, Manifest, Role, Root
+from ocbundle.openclaw import logins
 
 THEN_S, LATER_S = 1_700_000_000, 1_800_000_000
 CREDENTIALS = ".openclaw/credentials"
@@ -206,3 +210,49 @@ def test_the_command_line_keeps_logins_when_told(home: Path, capsys: pytest.Capt
     code = cli.run(["unpack", bundle, "-i", key, "--replace", "--keep-logins"], {"HOME": str(home)})
     said = "default/credentials/whatsapp: this machine's login, which is newer than the bundle's"
     assert (code, content(home / WHATSAPP)["creds.json"], said in capsys.readouterr().out) == (0, "new", True)
+
+
+# --- What the system refuses ------------------------------------------------------------------------------------------
+
+
+def fails(error: OSError) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_a_process_that_still_listens_is_no_part_of_a_login(home: Path) -> None:
+    go_on(home)
+    os.mkfifo(home / WHATSAPP / "pipe")
+    go_back(home)
+    assert not (home / WHATSAPP / "pipe").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+def test_a_login_on_a_file_system_of_its_own_can_not_be_kept(home: Path) -> None:
+    with (
+        mounted(home / CREDENTIALS / "whatsapp"),
+        pytest.raises(TargetFailure, match="on a file system of its own") as caught,
+    ):
+        go_back(home)
+    assert caught.value.path == "default/credentials/whatsapp"
+
+
+def test_a_login_that_can_not_be_looked_at_is_not_replaced(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on(home)
+    before = content(home)
+    monkeypatch.setattr(os, "fwalk", lambda *_, onerror, **__: onerror(OSError(errno.EIO, "input/output error")))
+    with pytest.raises(TargetFailure, match="can't keep this machine's login"):
+        go_back(home)
+    monkeypatch.undo()
+    assert content(home) == before
+
+
+def test_a_state_that_can_not_be_opened_is_an_error_with_its_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    roots = (Root(name="default", role=Role.STATE, source=b"/x", profile="default"),)
+    manifest = Manifest(bundle_id=bytes(16), created=0, generator="", source=Host(), roots=roots)
+    monkeypatch.setattr(os, "open", fails(OSError(errno.EIO, "input/output error")))
+    with pytest.raises(TargetFailure, match="look for this machine's logins") as caught:
+        logins.choose(manifest, lambda: (), {"default": os.fsencode(home / ".openclaw")}, keep=True)
+    assert caught.value.path == str(home / ".openclaw")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import sqlite3
 from contextlib import closing
@@ -13,7 +14,7 @@ import pytest
 
 from ocbundle.cli import listing
 from ocbundle.model import Host, Manifest, Profile, Role, Sensitivity
-from ocbundle.openclaw import Discovery, discover, services
+from ocbundle.openclaw import Discovery, discover, holdings, services, stores
 
 
 def write(path: Path, content: str = "") -> Path:
@@ -468,3 +469,49 @@ def test_a_client_behind_a_tunnel_is_told_the_host(home: Path) -> None:
         '{gateway: {mode: "remote", remote: {url: "ws://127.0.0.1:18789", sshTarget: "alice@gw.example:22"}}}',
     )
     assert find(home).warnings[0].startswith("profile default is a client of gw.example:22: ")
+
+
+# --- What can't be looked into ---
+
+
+def test_a_database_that_is_too_long_to_copy_may_hold_anything(tmp_path: Path, scratch: str) -> None:
+    path = write(tmp_path / "a.sqlite", "x" * 100)
+    found = holdings.read(os.fsencode(path), scratch, limit=99, at_most=holdings.OF_AN_AGENT)
+    assert (found.secrets, found.problem) == (holdings.OF_AN_AGENT, "it is longer than 0 MiB")
+
+
+@pytest.mark.parametrize("login", ["{torn", None, "[" * 100_000])
+def test_a_login_that_makes_no_sense_is_passed_over(tmp_path: Path, scratch: str, login: str | None) -> None:
+    with closing(sqlite3.connect(tmp_path / "a.sqlite", isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE auth_profile_store (store_json)")
+        connection.execute("INSERT INTO auth_profile_store VALUES (?)", (login,))
+    path = os.fsencode(tmp_path / "a.sqlite")
+    found = holdings.read(path, scratch, limit=1 << 20, at_most=holdings.OF_AN_AGENT)
+    assert found == holdings.Holdings()
+
+
+def test_a_database_in_a_directory_that_is_gone_is_unreadable(tmp_path: Path, scratch: str) -> None:
+    with pytest.raises(stores.Unreadable, match="No such file"), stores.opened(b"%s/no/a" % bytes(tmp_path), scratch):
+        pass
+
+
+def test_what_sqlite_can_not_read_is_unreadable(tmp_path: Path, scratch: str) -> None:
+    with closing(sqlite3.connect(tmp_path / "a.sqlite", isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE t (a)")
+    path = os.fsencode(tmp_path / "a.sqlite")
+    with pytest.raises(stores.Unreadable, match="no such table: u"), stores.opened(path, scratch) as copy:
+        copy.execute("SELECT * FROM u")
+
+
+def test_a_copy_for_which_there_is_no_room_is_unreadable(tmp_path: Path, scratch: str) -> None:
+    with closing(sqlite3.connect(tmp_path / "a.sqlite", isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE t (a)")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, before[1]))
+    try:
+        found = stores.read(os.fsencode(tmp_path / "a.sqlite"), scratch)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert found is not None
+    assert found.problem == f"there is no room for a private copy in {scratch}"

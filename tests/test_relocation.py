@@ -15,9 +15,10 @@ import pytest
 
 from ocbundle.errors import TargetFailure
 from ocbundle.model import Host, Manifest, Profile, Role, Root, Workspace
-from ocbundle.openclaw import documents
+from ocbundle.openclaw import documents, staged
 from ocbundle.openclaw.moves import Moves
 from ocbundle.openclaw.relocation import Relocated, relocate
+from ocbundle.openclaw.staged import Tree
 from ocbundle.outcomes import Change
 
 OLD, NEW = "/home/alice/.openclaw", "/home/robert/.openclaw"
@@ -324,3 +325,57 @@ def relocate_as_owner(staging: Staging) -> None:
         finally:
             os._exit(status)
     os.waitpid(child, 0)
+
+
+def test_an_include_with_a_star_in_its_name_is_no_pattern(staging: Staging) -> None:
+    staging.write("default/openclaw.json", "{$include: 'parts/*.json5'}")
+    path = staging.write("default/parts/a.json5", f"{{w: '{OLD}/w'}}")
+
+    assert (staging.relocate(), path.read_text()) == (Relocated(), f"{{w: '{OLD}/w'}}")
+
+
+def test_a_file_that_is_too_large_to_rewrite_is_left_and_told(staging: Staging) -> None:
+    path = staging.write("default/openclaw.json", f"{{w: '{OLD}/w'}}")
+    os.truncate(path, 1 << 30)
+
+    told = "default/openclaw.json is too large to rewrite: its paths are those of before"
+    assert staging.relocate() == Relocated(warnings=(told,))
+
+
+# --- Single files of a staged tree -----------------------------------------------------------------------------------
+
+
+def test_nothing_is_below_a_root_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    assert list(Tree(root="r", path=bytes(tmp_path / "f")).find(b"x")) == []
+
+
+def test_a_root_that_is_a_directory_is_no_file(tmp_path: Path) -> None:
+    assert list(Tree(root="r", path=bytes(tmp_path)).find(b"")) == []
+
+
+def test_what_the_system_does_not_look_for_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="too long"):
+        list(Tree(root="r", path=bytes(tmp_path)).find(b"x" * 300 + b"/y"))
+
+
+def test_a_file_that_is_longer_than_its_limit_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("four")
+    (content,) = [staged.read(place, 3) for place in Tree(root="r", path=bytes(tmp_path)).find(b"f")]
+    assert content is None
+
+
+def test_a_file_is_not_renamed_to_a_name_that_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    (tmp_path / "taken").touch()
+    (was_renamed,) = [staged.rename(place, b"taken") for place in Tree(root="r", path=bytes(tmp_path)).find(b"f")]
+    assert (was_renamed, sorted(os.listdir(tmp_path))) == (False, ["f", "taken"])
+
+
+def test_a_pipe_that_takes_the_place_of_a_file_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    for place in Tree(root="r", path=bytes(tmp_path)).find(b"f"):
+        (tmp_path / "f").unlink()
+        os.mkfifo(tmp_path / "f")
+        with pytest.raises(TargetFailure, match="not a regular file"):
+            staged.read(place, 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -272,3 +273,31 @@ def test_only_the_working_directory_of_a_transcripts_header_is_rewritten() -> No
 @pytest.mark.parametrize("line", [b'{"type":"message","cwd":"/home/alice/ws"}', b"{torn", b"[]", b"\xff", b""])
 def test_a_first_line_that_is_no_header_stays(line: bytes) -> None:
     assert documents.transcript_header(line, moves()).data == line
+
+
+def test_a_new_place_that_no_text_can_name_is_not_written_into_one() -> None:
+    manifest = Manifest(bundle_id=bytes(16), created=0, generator="", source=Host(), roots=())
+    to_bytes = Moves.plan(manifest, {}, mapped=[(b"/home/alice", b"/srv/caf\xe9")])
+    assert (to_bytes.text("/home/alice/x"), to_bytes.path(b"/home/alice/x")) == ("/home/alice/x", b"/srv/caf\xe9/x")
+
+
+def test_on_a_system_that_folds_names_one_that_is_not_utf_8_is_itself() -> None:
+    assert moves(os="Darwin 23").path(b"/home/alic\xe9/x") == b"/home/alic\xe9/x"
+
+
+def test_a_value_of_an_env_file_that_is_not_utf_8_moves_as_bytes() -> None:
+    assert documents.environment(b"A=/home/alice/caf\xe9\n", moves()).data == b"A=/home/bob/caf\xe9\n"
+
+
+def test_json_that_is_nested_too_deeply_to_be_proven_is_left() -> None:
+    with pytest.raises(NotEdited, match="nested too deeply"):
+        documents.plain(b"[" * 900 + b'"/home/alice/x"' + b"]" * 900, moves())
+
+
+def test_a_document_that_can_not_be_taken_apart_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(_text: str) -> Iterator[json5.String]:
+        raise json5.NotJson5
+
+    monkeypatch.setattr(json5, "strings", lost)
+    with pytest.raises(NotEdited, match="can't be taken apart"):
+        documents.config(b"{a: '/home/alice'}", moves())

@@ -5,18 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import relocation_tables
 
+from ocbundle.errors import NoSpace, TargetFailure
 from ocbundle.model import Host, Manifest, Profile, Role, Root, Workspace
+from ocbundle.openclaw import connection, rows
 from ocbundle.openclaw.columns import COLUMNS, How
 from ocbundle.openclaw.moves import Moves
 from ocbundle.openclaw.relocation import Relocated, relocate
+from ocbundle.openclaw.staged import Place, Tree
 from ocbundle.outcomes import Change
 
 OLD, NEW = "/home/alice/.openclaw", "/home/bob/.openclaw"
@@ -67,8 +73,8 @@ class Gateway:
             bundle_id=bytes(16),
             created=0,
             generator="",
-            source=Host(home=old.encode()),
-            roots=(Root(name="default", role=Role.STATE, source=f"{old}/.openclaw".encode(), profile="default"),),
+            source=Host(home=os.fsencode(old)),
+            roots=(Root(name="default", role=Role.STATE, source=os.fsencode(f"{old}/.openclaw"), profile="default"),),
             profiles=(
                 Profile(
                     name="default",
@@ -564,3 +570,151 @@ def test_a_database_that_is_a_link_is_not_followed(gateway: Gateway, tmp_path: P
     report = gateway.relocate()
 
     assert (report, outside.read_bytes()) == (Relocated(), before)
+
+
+# --- What the system refuses, and rows that are no trouble -----------------------------------------------------------
+
+SIMPLE = "CREATE TABLE session_groups (name, cwd);"
+
+
+def test_a_full_disk_ends_the_relocation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = Gateway(tmp_path, SIMPLE)
+    with connected(gateway.state) as database:
+        database.executemany("INSERT INTO session_groups VALUES (?, ?)", [(n, f"{OLD}/x") for n in range(200)])
+
+    @contextmanager
+    def full(place: Place) -> Iterator[sqlite3.Connection]:
+        with opened(place) as database:
+            database.execute("PRAGMA max_page_count=1")  # SQLite goes no lower than what there is
+            yield database
+
+    opened = connection.opened
+    monkeypatch.setattr(rows, "opened", full)
+    with pytest.raises(NoSpace) as caught:
+        gateway.relocate(new="/" + "long/" * 100)
+    assert caught.value.path == "default/state/openclaw.sqlite"
+
+
+def test_a_database_that_can_not_be_written_ends_the_relocation(gateway: Gateway) -> None:
+    with connected(gateway.state) as database:
+        put(database, "session_groups", cwd=f"{OLD}/x")
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, before[1]))
+    try:
+        with pytest.raises(TargetFailure, match="can't rewrite paths in a staged database"):
+            gateway.relocate()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_reference_that_sqlite_can_not_check_is_no_obstacle(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, SIMPLE)
+    with connected(gateway.state) as database:
+        database.execute("CREATE TABLE later (a REFERENCES session_groups(name))")  # which has no index
+        database.execute("INSERT INTO session_groups VALUES ('a', ?)", (f"{OLD}/x",))
+
+    where = "default/state/openclaw.sqlite:session_groups.cwd"
+    assert gateway.relocate().changes == (Change(where=where, count=1),)
+
+
+def test_rows_are_found_by_many_prefixes_too(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "_MAX_MOVES", 0)
+    with connected(gateway.state) as database:
+        put(database, "session_groups", name="a", cwd=f"{OLD}/x")
+        put(database, "session_groups", name="b", cwd="/elsewhere")
+
+    where = "default/state/openclaw.sqlite:session_groups.cwd"
+    assert gateway.relocate().changes == (Change(where=where, count=1),)
+
+
+def test_bytes_in_a_column_for_text_stay(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, SIMPLE)
+    with connected(gateway.state) as database:
+        database.execute("INSERT INTO session_groups VALUES ('a', ?)", (f"{OLD}/x".encode(),))
+
+    assert gateway.relocate() == Relocated()
+
+
+@pytest.mark.parametrize("raw", [[], {}, {"socket": {"path": "/elsewhere"}}])
+def test_exec_approvals_without_a_sockets_token_stay(gateway: Gateway, raw: object) -> None:
+    with connected(gateway.state) as database:
+        put(database, "exec_approvals_config", raw_json=json.dumps(raw))
+
+    assert gateway.relocate() == Relocated()
+
+
+def test_a_transcript_from_elsewhere_stays(gateway: Gateway) -> None:
+    with connected(gateway.agent) as database:
+        session(database, {}, {"type": "session", "cwd": "/elsewhere"})
+
+    assert gateway.relocate() == Relocated()
+
+
+def test_a_transcript_moves_where_its_length_is_not_kept(gateway: Gateway) -> None:
+    with connected(gateway.agent) as database:
+        database.executescript(
+            "DROP TABLE transcript_events; CREATE TABLE transcript_events (session_id, seq INTEGER, event_json TEXT)"
+        )
+        put(database, "session_windows", session_id="s", session_key="k")
+        event = json.dumps({"type": "session", "cwd": f"{OLD}/ws"})
+        database.execute("INSERT INTO transcript_events VALUES ('s', 1, ?)", (event,))
+
+    where = "default/agents/main/agent/openclaw-agent.sqlite:transcript_events.event_json"
+    assert Change(where=where, count=1) in gateway.relocate().changes
+
+
+def test_an_old_home_whose_name_is_not_utf_8_is_looked_for_as_bytes(gateway: Gateway) -> None:
+    with connected(gateway.state) as database:
+        put(database, "session_groups", name="a", cwd="/home/alice/x")
+
+    assert gateway.relocate(old=os.fsdecode(b"/home/caf\xe9")) == Relocated()
+
+
+# --- Connections -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def one_place(tmp_path: Path) -> Iterator[Place]:
+    with connected(tmp_path / "a.sqlite") as database:
+        database.execute("CREATE TABLE t (a)")
+    (tmp_path / "b.sqlite").write_bytes((tmp_path / "a.sqlite").read_bytes())
+    yield from Tree(root="r", path=bytes(tmp_path)).find(b"a.sqlite")
+
+
+def test_a_database_that_was_replaced_is_refused(one_place: Place, tmp_path: Path) -> None:
+    other = replace(one_place, staged=bytes(tmp_path / "b.sqlite"))
+    with pytest.raises(TargetFailure, match="was replaced"), connection.opened(other):
+        pass
+
+
+def test_a_database_that_can_not_be_watched_over_is_not_opened(
+    one_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(TargetFailure, match="gives no thread"), connection.opened(one_place):
+        pass
+
+
+def test_a_database_that_is_left_with_a_log_is_refused(one_place: Place, tmp_path: Path) -> None:
+    with pytest.raises(TargetFailure, match="wasn't closed cleanly"), connection.opened(one_place):
+        (tmp_path / "a.sqlite-wal").touch()
+
+
+@pytest.mark.parametrize("version", [(3, 40, 0), (3, 43, 0)], ids=str)
+def test_an_older_sqlite_gets_the_function_that_openclaws_constraints_call(
+    one_place: Place, monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...]
+) -> None:
+    is_old = sqlite3.sqlite_version_info < (3, 43)
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
+    with connection.opened(one_place) as database:
+        (is_trusted,) = database.execute("PRAGMA trusted_schema").fetchone()
+        lengths = None
+        if version < (3, 43) or not is_old:
+            lengths = database.execute(
+                "SELECT octet_length(NULL), octet_length('\u00e9'), octet_length(x'00')"
+            ).fetchone()
+    assert (bool(is_trusted), lengths) == ((True, (None, 2, 1)) if version < (3, 43) else (False, lengths))

@@ -111,8 +111,6 @@ def is_fresh(subject: Subject) -> bool:
 
 def fresh(subject: Subject, others: Collection[Subject]) -> Iterator[Finding]:
     """An empty state beside others: the one that a command without the right profile made."""
-    if not others:
-        return
     aside = subject.state.path + b".empty"
     yield Finding(
         what=f"{display(subject.state.path)} is empty, and was made by OpenClaw for want of another",
