@@ -319,7 +319,7 @@ class _Digest:
         self._pages = _Pages()
         self._size = 0
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes."""
         self._digest.update(data)
         self._pages.update(data)
@@ -350,7 +350,7 @@ class _Pages:
         self._head = b""
         self._wanted = True
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         """Take the next bytes."""
         if not self._wanted:
             return
