@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import getpass
 import hashlib
 import json
 import os
 import pty
 import re
 import select
+import shutil
 import signal
 import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -23,9 +27,10 @@ from typing import Any
 
 import click
 import pytest
+import support
 
 import ocbundle
-from ocbundle import cli, paths
+from ocbundle import agefile, cli, limits, paths
 from ocbundle.cli import demo, keys, pack, progress, sample
 from ocbundle.cli.app import app
 from ocbundle.cli.console import Console
@@ -930,3 +935,196 @@ def test_the_demos_comparison_sees_every_kind_of_difference(
     root = path.partition(b"/")[0]
     shown = paths.display(sample.ROOTS[root.decode()] + path.removeprefix(root))
     assert [line for line in demo.compare(home, restored)[1] if line.startswith(f"{shown}: ")] != []
+
+
+def test_the_demo_tells_of_each_difference_and_fails(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "compare", lambda _home, _restored: (2, ["a: was not there became b", "c"]))
+    result = run("demo")
+    assert (result.code, result.err.splitlines()) == (
+        1,
+        [
+            "ocbundle: warning: a: was not there became b",
+            "ocbundle: warning: c",
+            "ocbundle: error: 2 differences between what was packed and unpacked",
+        ],
+    )
+
+
+def test_the_demo_fails_where_damage_goes_unnoticed(
+    packed: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ocbundle, "verify", lambda _path: None)
+    with pytest.raises(ocbundle.BundleError, match="unnoticed"):
+        demo._damage(str(shutil.copy(packed.bundle, tmp_path)))
+
+
+def test_the_demo_without_room_for_its_directory_fails_in_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    assert run("demo") == Result(1, "", "ocbundle: error: no space left on device\n")
+
+
+def test_the_demos_comparison_misses_a_whole_root_and_looks_into_no_pipe(tmp_path: Path) -> None:
+    home, restored = os.fsencode(tmp_path / "home"), os.fsencode(tmp_path / "restored")
+    sample.build(home)
+    os.mkfifo(home + b"/research/pipe")
+    entries, differences = demo.compare(home, restored)
+    assert (len(differences), [line for line in differences if "research/pipe: p" in line] != []) == (entries, True)
+
+
+# --- The program's edges -------------------------------------------------------------------------------------------
+
+
+def test_the_package_runs_as_a_module() -> None:
+    parent = str(Path(ocbundle.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-m", "ocbundle", "--version"],
+        capture_output=True, check=True, text=True, env={**os.environ, "PYTHONPATH": parent},
+    )  # fmt: skip
+    assert done.stdout == f"ocbundle {ocbundle.__version__}\n"
+
+
+def test_a_stream_that_is_no_terminal_and_no_file_is_left_as_it_is() -> None:
+    program = f"{HERE}import io, sys; sys.stderr = io.StringIO()\nfrom ocbundle.cli import main; main()"
+    done = subprocess.run([*PYTHON, program, "--version"], capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"ocbundle {ocbundle.__version__}\n".encode())
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("list", "-i", "{key}", "{bundle}")], ids=["told", "rows"])
+def test_a_reader_that_has_gone_ends_the_program_without_a_word(packed: Sample, arguments: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        command = [text.format(key=packed.key, bundle=packed.bundle) for text in arguments]
+        done = subprocess.run([*PROGRAM, *command], stdout=writer, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_memory_that_runs_out_is_one_line(run: Run, packed: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(ocbundle, "verify", fail)
+    assert run("verify", packed.bundle) == Result(1, "", "ocbundle: error: out of memory\n")
+
+
+@pytest.mark.parametrize("ignored", [(), ("SIGHUP",)], ids=["none", "nohup"])
+def test_a_signal_during_the_imports_ends_the_program_without_a_word(ignored: tuple[str, ...]) -> None:
+    program = (
+        "import os, signal, sys, time; from ocbundle.cli import signals\n"
+        "for name in sys.argv[1:]: signal.signal(getattr(signal, name), signal.SIG_IGN)\n"
+        "signals.end_at_once()\n"
+        "os.kill(os.getpid(), signal.SIGHUP)\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "time.sleep(60)"
+    )
+    done = subprocess.run([*PYTHON, HERE + program, *ignored], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+def test_json_that_is_quiet_names_no_omission(run: Run, packed: Sample) -> None:
+    result = run("pack", packed.directory, "-r", packed.recipient, "-o", "b", "-v", "--json", "-q")
+    assert [item for item in result.objects if item["message_type"] == "status"] == []
+
+
+def test_a_long_listing_of_what_was_left_out_is_a_usage_error(run: Run, packed: Sample) -> None:
+    assert run("list", "-l", "--skipped", "-i", packed.key, packed.bundle).code == 2
+
+
+def test_what_discovery_leaves_is_told_as_a_hint(run: Run, packed: Sample, tmp_path: Path) -> None:
+    for name in (".openclaw", ".clawdbot"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "openclaw.json").write_text("{}")
+    assert f"hint: not taken: {tmp_path}/.clawdbot: " in run("pack", "-r", packed.recipient, "-o", "b").err
+
+
+def test_the_key_of_a_plugin_tells_no_recipient_to_pack_to(
+    run: Run, packed: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "age-plugin-fake").write_text("#!/bin/sh\n")
+    (tmp_path / "age-plugin-fake").chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    Path("plugin.txt").write_text(agefile._bech32_encode("age-plugin-fake-", b"").upper())
+    result = run("pack", packed.directory, "-i", "plugin.txt", "-o", "b")
+    assert (result.code, "hint: give it with -r" in result.err) == (2, True)
+
+
+def test_an_unpack_that_is_finished_tells_what_could_not_be_kept(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = ocbundle.RecoverReport(undone=False, roots=(), warnings=("the owner of a stays",))
+    monkeypatch.setattr(ocbundle, "recover", lambda _home, **_: done)
+    assert "ocbundle: warning: the owner of a stays\n" in run("unpack", "--resume").err
+
+
+# --- Without a terminal to ask at, and with one ----------------------------------------------------------------------
+
+
+def test_a_terminal_that_belongs_to_another_session_is_never_asked(packed: Sample, tmp_path: Path) -> None:
+    outer, inner = pty.openpty()
+    try:
+        done = subprocess.run(
+            [*PROGRAM, "pack", str(packed.directory), "-o", "b"],
+            cwd=tmp_path, stdin=inner, capture_output=True, check=False, timeout=60, start_new_session=True,
+        )  # fmt: skip
+    finally:
+        os.close(outer)
+        os.close(inner)
+    assert (done.returncode, b"nobody is there to type a passphrase" in done.stderr) == (2, True)
+
+
+def test_a_key_that_is_shown_at_a_terminal_is_followed_by_nothing(tmp_path: Path) -> None:
+    code, shown = at_terminal(tmp_path, (*PROGRAM, "keygen"))
+    assert (code, shown.count(b"age1")) == (0, 1)
+
+
+def test_a_bundle_can_not_be_typed(tmp_path: Path) -> None:
+    code, shown = at_terminal(tmp_path, (*PROGRAM, "verify", "-"))
+    assert (code, b"a bundle can't be typed" in shown) == (2, True)
+
+
+def test_at_a_terminal_a_damaged_bundle_is_told_of_before_anything_is_asked(packed: Sample, tmp_path: Path) -> None:
+    (tmp_path / "b").write_bytes(packed.bundle.read_bytes()[:-1])
+    code, shown = at_terminal(tmp_path, (*PROGRAM, "verify", "b"))
+    assert (code, b"Passphrase" in shown) == (4, False)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Answers to be typed: there is a terminal, and stretching a passphrase takes no time."""
+    answers: list[str] = []
+    monkeypatch.setattr(Console, "can_ask", lambda _: True)
+    monkeypatch.setattr(Console, "show", lambda _, text: answers.append(text))
+    monkeypatch.setattr(getpass, "getpass", lambda _: _typed(answers))
+    monkeypatch.setattr(limits, "SCRYPT_WORK_FACTOR", 2)
+    return answers
+
+
+def _typed(answers: list[str]) -> str:
+    if not answers:
+        raise EOFError
+    return answers.pop(0)
+
+
+def test_a_passphrase_that_is_typed_twice_opens_the_bundle(run: Run, packed: Sample, asked: list[str]) -> None:
+    asked += ["hunter2", "hunter2", "hunter2"]
+    assert run("pack", packed.directory, "-o", "b").code == 0
+    assert (run("list", "b").code, asked) == (0, [])
+
+
+def test_who_types_nothing_gets_no_further(run: Run, packed: Sample, asked: list[str]) -> None:
+    asked += ["hunter2", "hunter2"]
+    run("pack", packed.directory, "-o", "b")
+    result = run("list", "b")
+    assert (result.code, result.err.splitlines()[0], asked) == (5, "ocbundle: error: no passphrase was typed", [""])
+
+
+def test_the_passphrase_of_an_identity_file_is_asked_for(run: Run, packed: Sample, asked: list[str]) -> None:
+    locked = agefile.seal_passphrase(packed.key.read_bytes(), "hunter2", support.seeded(), work_factor=2)
+    Path("locked.txt").write_bytes(locked)
+    asked += ["hunter2"]
+    assert (run("list", "-i", "locked.txt", packed.bundle).code, asked) == (0, [])
+    Path("word").write_text("hunter2\n")
+    assert run("list", "-i", "locked.txt", packed.bundle, env={"OCBUNDLE_PASSPHRASE_FILE": "word"}).code == 0

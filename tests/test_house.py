@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -30,7 +31,10 @@ MODULES = sorted(
 def loaded(program: str, *arguments: str) -> set[str]:
     """What a fresh interpreter has loaded after *program*, beyond what it loads for itself."""
     shown = f"import sys; before = set(sys.modules)\n{program}\nprint(*sys.modules.keys() - before, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", shown, *arguments], capture_output=True, text=True, check=True)
+    # A run that measures coverage loads modules of its own, before it can be asked what there is.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    command = [sys.executable, "-c", shown, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ)
     return set(done.stderr.split())
 
 

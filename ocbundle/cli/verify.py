@@ -47,8 +47,6 @@ def verify(
             max_work_factor=max_work_factor,
             progress=progress,
         )
-    for text in done.warnings:
-        console.warning(text)
     expected = expect is not None
     console.report(report.verify_lines(done, expected=expected), report.verify_fields(done, expected=expected))
     return exits.DONE
