@@ -84,7 +84,7 @@ class Writer:
         self._pool = Workers(workers, "ocbundle-seal")
         self._contents, self._bodies = Memory(), Memory()
         self._in_flight: deque[tuple[bytes, int, Future[tuple[memoryview, bytes]]]] = deque()
-        self._least_depth = workers + 2
+        self._least_depth = workers
         self._sections: list[wire.Section] = []
         self._counts = {wire.SEGM: 0, wire.ENTR: 0}
         self._target = limits.segment_target(0)
