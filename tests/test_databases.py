@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
+import resource
 import shutil
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from trees import IS_ROOT, mounted
 
-from ocbundle import databases
+from ocbundle import databases, limits
 from ocbundle.databases import Captured
+from ocbundle.errors import NoSpace
 
 
 @pytest.fixture
@@ -425,3 +430,149 @@ def test_importing_the_library_leaves_sqlite_alone() -> None:
     # A run that measures coverage keeps its data in a database of SQLite.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     subprocess.run([sys.executable, "-c", program], check=True, env=environ)
+
+
+# --- files that change or go, and systems that refuse ----------------------------------------------------------------
+
+
+def test_a_database_that_changes_each_time_is_left_to_the_caller(
+    home: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(home / "x.sqlite", mode="delete")
+    read, inode = os.read, (home / "x.sqlite").stat().st_ino
+
+    def hooked(fd: int, length: int) -> bytes:
+        if os.fstat(fd).st_ino == inode:
+            os.utime(home / "x.sqlite")
+        return read(fd, length)
+
+    monkeypatch.setattr(os, "read", hooked)
+    assert refusal(home / "x.sqlite", scratch) == "it changed each time it was copied"
+
+
+def test_a_database_that_is_not_there_is_left_to_the_caller(home: Path, scratch: Path) -> None:
+    assert refusal(home / "gone", scratch) == "it can't be opened: No such file or directory"
+
+
+def test_where_the_system_has_no_such_locks_file_and_log_are_copied(
+    home: Path, scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(home / "x.sqlite", mode="wal")
+    for name in ("F_OFD_GETLK", "F_OFD_SETLK"):
+        monkeypatch.delattr(fcntl, name)
+    with another_process(home / "x.sqlite", "INSERT INTO t VALUES (99, '')"):
+        assert values(taken(home / "x.sqlite", scratch, tmp_path)) == [0, 1, 2, 99]
+
+
+def test_a_database_that_somebody_keeps_from_readers_is_left_to_the_caller(home: Path, scratch: Path) -> None:
+    make(home / "x.sqlite", mode="delete")
+    with (home / "x.sqlite").open("r+b") as file:
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, 0x40000002, 510, 0))
+        assert refusal(home / "x.sqlite", scratch, patience_s=0) == "another process keeps it locked"
+
+
+def test_a_path_that_leads_nowhere_is_not_opened(home: Path, scratch: Path) -> None:
+    make(home / "x.sqlite", mode="wal")
+    descriptor = os.open(home, os.O_RDONLY)
+    try:
+        with (
+            another_process(home / "x.sqlite", "INSERT INTO t VALUES (99, '')"),
+            databases.capture(descriptor, b"x.sqlite", b"/no/such", str(scratch)) as captured,
+        ):
+            assert captured.file is not None
+    finally:
+        os.close(descriptor)
+
+
+class Failing(sqlite3.Connection):
+    """A live database of which SQLite can't make a copy."""
+
+    code: int
+
+    def backup(self, *_: object, progress: Callable[[int, int, int], None], **__: object) -> None:  # type: ignore[override]
+        if not self.code:
+            progress(sqlite3.SQLITE_LOCKED, 1, 1)
+        error = sqlite3.OperationalError("it failed")
+        error.sqlite_errorcode = self.code
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (0, "another process keeps it locked"),
+        (sqlite3.SQLITE_BUSY, "another process keeps it locked"),
+        (sqlite3.SQLITE_IOERR, "SQLite can't read it: it failed"),
+        (sqlite3.SQLITE_FULL, None),
+    ],
+)
+def test_a_copy_that_sqlite_can_not_make_is_told_or_ends_it_all(
+    home: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch, code: int, told: str | None
+) -> None:
+    make(home / "x.sqlite", mode="wal")
+    monkeypatch.setattr(Failing, "code", code, raising=False)
+    connect = sqlite3.connect
+    with another_process(home / "x.sqlite", "INSERT INTO t VALUES (99, '')"):
+        monkeypatch.setattr(sqlite3, "connect", lambda where, **options: connect(where, factory=Failing, **options))
+        if told is None:
+            with pytest.raises(NoSpace):
+                refusal(home / "x.sqlite", scratch)
+        else:
+            assert refusal(home / "x.sqlite", scratch, patience_s=-1 if code == 0 else 5) == told
+
+
+def test_a_copy_for_which_there_is_no_room_ends_it_all(home: Path, scratch: Path) -> None:
+    make(home / "x.sqlite", mode="delete")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, before[1]))
+    try:
+        with pytest.raises(NoSpace) as caught:
+            refusal(home / "x.sqlite", scratch)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(caught.value.path).startswith(str(scratch))
+
+
+def test_a_database_that_a_failing_disk_does_not_give_is_left_to_the_caller(
+    home: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    make(home / "x.sqlite", mode="delete")
+    monkeypatch.setattr(os, "read", refuse)
+    assert refusal(home / "x.sqlite", scratch) == "it can't be read: Input/output error"
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [("_share", "it was removed"), ("_clear", "it can't be read: No such file or directory")],
+)
+def test_a_database_that_is_removed_in_the_midst_of_it_is_left_to_the_caller(
+    home: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch, step: str, told: str
+) -> None:
+    make(home / "x.sqlite", mode="delete")
+    monkeypatch.setattr(databases, step, lambda *_: (home / "x.sqlite").unlink(missing_ok=True))
+    assert refusal(home / "x.sqlite", scratch) == told
+
+
+def test_a_log_that_is_a_pipe_is_refused_at_once(home: Path, scratch: Path) -> None:
+    make(home / "x.sqlite", mode="delete")
+    os.mkfifo(home / "x.sqlite-wal")
+    assert refusal(home / "x.sqlite", scratch) == "one of its parts is no regular file"
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="mounts a file system")
+@pytest.mark.parametrize("free", [None, limits.MIB], ids=["full", "another reason"])
+def test_a_log_that_can_not_be_merged_is_not_left_out(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int | None
+) -> None:
+    make(home / "x.sqlite", mode="wal")
+    crash(home / "x.sqlite", "PRAGMA wal_autocheckpoint=0", "INSERT INTO t VALUES (99, randomblob(3 << 20))")
+    with mounted(tmp_path / "small", "size=4m") as small:
+        if free is None:
+            with pytest.raises(NoSpace):
+                refusal(home / "x.sqlite", small)
+        else:
+            monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(free, 0, free))
+            assert refusal(home / "x.sqlite", small) == "its write-ahead log can't be merged"

@@ -15,7 +15,7 @@ from trees import IS_ROOT, mounted
 
 import ocbundle
 from ocbundle import agefile
-from ocbundle.errors import NoSpace
+from ocbundle.errors import InvalidRequest, NoSpace, SourceMissing
 from ocbundle.model import ProgressCallback, Sensitivity, Source, Verdict
 
 RECIPIENT = agefile.encode_recipient(agefile.x25519_public(SECRET))
@@ -77,3 +77,47 @@ def test_a_database_whose_copy_has_no_room_is_refused_at_once(place: Path, tmp_p
     with pytest.raises(NoSpace, match="private copy of the largest database"):
         ocbundle.pack(output, [tmp_path / "state"], recipients=[RECIPIENT], scratch=place)
     assert output.getvalue() == b""
+
+
+# --- What is asked for -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "f").write_text("f")
+    return tmp_path / "state"
+
+
+def test_without_a_target_nothing_can_be_packed(state: Path) -> None:
+    with pytest.raises(InvalidRequest, match="no target"):
+        ocbundle.pack(None, [state], recipients=[RECIPIENT])
+
+
+@pytest.mark.parametrize("level", [-1, 0, 23])
+def test_a_level_that_zstd_does_not_have_is_refused(state: Path, level: int) -> None:
+    with pytest.raises(InvalidRequest, match="zstd has levels"):
+        ocbundle.pack(io.BytesIO(), [state], recipients=[RECIPIENT], level=level)
+
+
+def test_without_sources_there_is_nothing_to_pack() -> None:
+    with pytest.raises(InvalidRequest, match="nothing to pack"):
+        ocbundle.pack(io.BytesIO(), [], recipients=[RECIPIENT])
+
+
+def test_a_source_that_is_not_there_is_told_of(state: Path) -> None:
+    with pytest.raises(SourceMissing):
+        ocbundle.pack(io.BytesIO(), [state / "no"], recipients=[RECIPIENT])
+
+
+def test_recipients_come_from_a_file(state: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipients").write_text(f"# mine\n{RECIPIENT}\n")
+    done = ocbundle.pack(io.BytesIO(), [state], recipients=[tmp_path / "recipients"])
+    assert done.recipients == ("X25519",)
+
+
+def test_sources_of_one_name_are_told_apart(state: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name / "state").mkdir(parents=True)
+    done = ocbundle.pack(None, [state, tmp_path / "a/state", tmp_path / "b/state"], dry_run=True)
+    assert list(done.root_totals) == ["state", "state~2", "state~3"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import ocbundle
-from ocbundle import cli, weighing
+from ocbundle import cli, report, weighing
 from ocbundle.model import Reason, Skipped
 
 
@@ -145,3 +146,20 @@ def test_weighing_ends_when_there_is_too_much(tmp_path: Path, monkeypatch: pytes
     ]
     source = ocbundle.Source(path=os.fsencode(tmp_path), name="r")
     assert weighing.weigh([source], rows) == {rows[1]: 1}
+
+
+def test_what_can_not_be_listed_weighs_what_could_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_path: bytes) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    (tmp_path / "left").mkdir()
+    monkeypatch.setattr(os, "scandir", refuse)
+    row = Skipped(root="r", path=b"left", kind="directory", reason=Reason.EXCLUDED)
+    assert weighing.weigh([ocbundle.Source(path=os.fsencode(tmp_path), name="r")], [row]) == {row: 0}
+
+
+def test_what_is_packed_in_another_place_is_not_told_as_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "b" / "f")
+    done = ocbundle.pack(None, [tmp_path / "a", tmp_path / "a" / "b"], dry_run=True)
+    assert [str(row.reason) for row in done.skipped] == ["nested"]
+    assert list(report._left_lines(done, each=True)) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import os
@@ -18,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ocbundle import databases, limits, paths, tally
+from ocbundle import databases, limits, paths, reading, tally
 from ocbundle.errors import SourceFailure, SourceMissing
 from ocbundle.model import (
     Capture,
@@ -954,3 +955,173 @@ def test_hostile_names_are_escaped_in_what_is_told(home: Path, scratch: str) -> 
     (home / "\x1b[2J").symlink_to("/\x07")
     _, result = scanned(home, scratch)
     assert result.warnings == ("r/\\x1b[2J points to /\\x07, which isn't packed",)
+
+
+# --- what the system refuses in the midst of it -----------------------------------------------------------------------
+
+
+class Refusing:
+    """A system whose call fails for one file."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, call: str, path: Path, code: int = errno.EIO) -> None:
+        real, target = getattr(os, call), path.stat().st_ino
+
+        def refuse(fd: int, *arguments: object) -> object:
+            if os.fstat(fd).st_ino == target:
+                raise OSError(code, os.strerror(code))
+            return real(fd, *arguments)
+
+        monkeypatch.setattr(os, call, refuse)
+
+
+@pytest.mark.parametrize("size", [10, 3 * MIB], ids=["small", "large"])
+def test_a_file_that_a_failing_disk_does_not_give_is_listed(
+    home: Path, scratch: str, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    write(home / "bad", b"x" * size)
+    write(home / "good")
+    for call in ("read", "pread", "preadv"):
+        Refusing(monkeypatch, call, home / "bad")
+    record, result = scanned(home, scratch)
+    assert (list(record.files), record.reasons(), result.losses) == ([b"good"], {b"bad": "unreadable"}, 1)
+
+
+@pytest.mark.parametrize("size", [10, 3 * MIB], ids=["small", "large"])
+def test_a_file_that_comes_in_parts_is_whole(
+    home: Path, scratch: str, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    content = os.urandom(size)
+    write(home / "f", content)
+    read, pread, preadv = os.read, os.pread, os.preadv
+    monkeypatch.setattr(os, "read", lambda fd, length: read(fd, length // 2 + 1))
+    monkeypatch.setattr(os, "pread", lambda fd, length, offset: pread(fd, length // 2 + 1, offset))
+    monkeypatch.setattr(
+        os, "preadv", lambda fd, memories, offset: preadv(fd, [memories[0][: len(memories[0]) // 2 + 1]], offset)
+    )
+    record, _ = scanned(home, scratch)
+    assert record.files == {b"f": content}
+
+
+@pytest.mark.parametrize(
+    "call", [reading.status_of, lambda fd: reading.read(fd, 1), lambda fd: reading.read_at(fd, 1, 0)]
+)
+def test_a_descriptor_that_is_no_more_is_unreadable(call: Callable[[int], object]) -> None:
+    with pytest.raises(reading.Unreadable) as caught:
+        call(-1)
+    assert caught.value.error.errno == errno.EBADF
+
+
+@pytest.mark.parametrize("longer", [False, True], ids=["filled", "longer"])
+def test_a_hole_that_is_filled_meanwhile_is_none(tmp_path: Path, *, longer: bool) -> None:
+    (tmp_path / "f").touch()
+    os.truncate(tmp_path / "f", 8 * MIB)
+    with (tmp_path / "f").open("r+b") as file:
+        before = os.fstat(file.fileno())
+        file.write(b"x" * 8 * MIB)
+        if longer:
+            os.truncate(file.fileno(), 20 * MIB)
+        file.flush()
+        assert reading.has_holes(file.fileno(), before) is False
+
+
+def test_a_directory_above_that_is_gone_loses_its_root_alone(
+    home: Path, tmp_path: Path, scratch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "other/f")
+    opened = os.open
+
+    def refuse(path: object, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == os.fsencode(home.parent):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return opened(path, flags, mode, dir_fd=dir_fd)  # type: ignore[arg-type]
+
+    record = Recorded()
+    monkeypatch.setattr(os, "open", refuse)
+    scan([source(home, "a"), source(tmp_path / "other", "b", None)], record, scratch=scratch)
+    assert record.skips == [("a", b""), ("b", b"")]
+
+
+def test_beyond_the_most_entries_of_a_bundle_all_is_listed(
+    home: Path, scratch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        write(home / name)
+    monkeypatch.setattr(limits, "MAX_ENTRIES", 2)
+    record, _ = scanned(home, scratch)
+    assert (list(record.files), record.reasons()) == ([b"a"], {b"b": "limit", b"c": "limit"})
+
+
+def test_a_directory_that_can_not_be_listed_is_told(home: Path, scratch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(home / "bad/f")
+    write(home / "good")
+    Refusing(monkeypatch, "scandir", home / "bad")
+    record, _ = scanned(home, scratch)
+    assert (list(record.files), record.reasons()) == ([b"good"], {b"bad": "unreadable"})
+
+
+def test_a_link_that_can_not_be_read_is_told(home: Path, scratch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    (home / "link").symlink_to("f")
+    monkeypatch.setattr(os, "readlink", refuse)
+    record, _ = scanned(home, scratch)
+    assert record.reasons() == {b"link": "unreadable"}
+
+
+def test_a_link_whose_target_is_too_long_is_told(home: Path, scratch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "link").symlink_to("four")
+    monkeypatch.setattr(limits, "MAX_SYMLINK", 3)
+    record, _ = scanned(home, scratch)
+    assert record.reasons() == {b"link": "limit"}
+
+
+def test_a_source_that_is_a_circle_of_links_is_an_error(home: Path, scratch: str) -> None:
+    (home / "circle").symlink_to("circle")
+    with pytest.raises(SourceFailure, match="can't be read: too many levels"):
+        scanned(home / "circle", scratch)
+
+
+def test_without_sources_nothing_is_walked(scratch: str) -> None:
+    assert scan([], Recorded(), scratch=scratch).entries == 0
+
+
+def test_a_name_that_vanishes_while_it_is_listed_is_told(
+    home: Path, scratch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that doesn't tell kinds with the names has to look at each of them."""
+
+    class Vanished:
+        name = "gone"
+
+        def is_file(self, **_: bool) -> bool:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    monkeypatch.setattr(os, "scandir", lambda _: contextlib.nullcontext([Vanished()]))
+    record, result = scanned(home, scratch)
+    assert (record.reasons(), result.losses) == ({b"gone": "vanished"}, 1)
+
+
+def test_a_file_beside_a_database_is_no_part_of_it(home: Path, scratch: str) -> None:
+    with contextlib.closing(sqlite3.connect(home / "a.sqlite")) as connection:
+        connection.execute("CREATE TABLE t (a)")
+    write(home / "b.txt")
+    record, _ = scanned(home, scratch)
+    assert list(record.files) == [b"a.sqlite", b"b.txt"]
+
+
+def test_of_what_was_left_and_of_what_moved_the_first_are_named(
+    home: Path, scratch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tally, "REPORT_ROWS", 1)
+    for name in ("changing", "changing too", "growing", "growing too"):
+        write(home / name, b"0")
+    for name in ("pipe", "pipe too"):
+        os.mkfifo(home / name)
+    capture = {b"c": Capture.CHANGED, b"g": Capture.GREW}
+    monkeypatch.setattr(
+        reading, "judge", lambda fd, *_, **__: capture[os.readlink(b"/proc/self/fd/%d" % fd).rpartition(b"/")[2][:1]]
+    )
+    record, result = scanned(home, scratch)
+    assert (len(result.skipped), result.changed, result.grew) == (1, ("r/changing",), ("r/growing",))
+    assert (len(record.skipped), result.losses) == (2, 2)
