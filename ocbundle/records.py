@@ -159,7 +159,7 @@ def decode_batch(data: bytes, *, roots: Sequence[str]) -> Batch:
         batch = Map(value, "entries", frozenset({"entries", "skipped"}), 1)
         entries, skipped = batch.get("entries", list), batch.get("skipped", list)
         return Batch(
-            entries=tuple([_decode_row(row, root_of, _SHAPES) for row in entries]),
+            entries=tuple([_decode_row(row, root_of, _SHAPES, 3) for row in entries]),
             skipped=tuple(_decode_skipped(row, root_of) for row in skipped),
         )
 
@@ -180,10 +180,11 @@ def decode_journal(data: bytes) -> tuple[Entry, ...]:
     with encoding_first(rows):
         if type(rows) is not list:
             raise Malformed("a journal isn't a list", rule="R-7.8")
-        return tuple([_decode_row(row, root_of, _JOURNAL_SHAPES) for row in rows])
+        return tuple([_decode_row(row, root_of, _JOURNAL_SHAPES, 2) for row in rows])
 
 
-def _decode_row(row: object, root_of: Callable[[object], str], shapes: Mapping[int, _Shape]) -> Entry:
+def _decode_row(row: object, root_of: Callable[[object], str], shapes: Mapping[int, _Shape], depth: int) -> Entry:
+    """The entry that *row* is; *depth* is the row's own."""
     if type(row) is not list or len(row) != _ROW:
         raise Malformed("an entry's row hasn't twelve fields", rule="R-9.16")
     root, path, kind, mode, uid, gid, mtime_ns, size, sha256, extents, target, extra = row
@@ -200,7 +201,7 @@ def _decode_row(row: object, root_of: Callable[[object], str], shapes: Mapping[i
         raise Malformed("an entry's number is out of range", path=_shown(path), rule="R-8.8")
     if not -_INT64 <= mtime_ns < _INT64:
         raise Malformed("an entry's time is out of range", path=_shown(path), rule="R-8.8")
-    described = _NOTHING if extra is None else _decode_extra(extra, path)
+    described = _NOTHING if extra is None else _decode_extra(extra, path, depth + 1)
     return Draft(
         name,
         path,
@@ -251,7 +252,7 @@ class _Extra:
 _NOTHING: Final = _Extra()
 
 
-def _decode_extra(extra: dict[str, Any], path: bytes) -> _Extra:
+def _decode_extra(extra: dict[str, Any], path: bytes, depth: int) -> _Extra:
     if not extra:
         raise Malformed("an entry's extra is an empty map", path=paths.display(path), rule="R-9.16")
     capture, pairs = extra.get("capture", ""), extra.get("xattrs", [])
@@ -262,7 +263,7 @@ def _decode_extra(extra: dict[str, Any], path: bytes) -> _Extra:
         raise Malformed("an access control list is of another shape", path=paths.display(path), rule="R-9.16")
     if len(pack(extra)) > limits.MAX_EXTRA:
         raise LimitExceeded("an entry's extra is too long", path=paths.display(path), rule="R-9.15")
-    Map(extra, paths.display(path), _EXTRA, 4)
+    Map(extra, paths.display(path), _EXTRA, depth)
     for tag, number, _, rights in itertools.chain.from_iterable(lists):
         if not (0 <= tag <= _MAX and 0 <= (number or 0) <= _MAX and 0 <= rights <= _MAX):
             raise Malformed("a number of an access control list is out of range", path=_shown(path), rule="R-8.8")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support import BUNDLE_ID
 
 from ocbundle import canonical, heads, limits, records, sequencing
+from ocbundle.acl import Grant, Tag
 from ocbundle.errors import AuthenticationFailed, BundleError, LimitExceeded, Malformed, UnsupportedVersion
 from ocbundle.model import (
     Capture,
@@ -286,6 +287,33 @@ def test_an_unknown_field_of_an_entry_is_ignored_unless_it_must_be_known() -> No
         batch(file_row(extra={"!colour": [1]}))
 
 
+def nested(depth: int) -> object:
+    """A value whose innermost is *depth* levels below it."""
+    return [nested(depth - 1)] if depth else None
+
+
+def journal_of(extra: dict[str, object]) -> tuple[Entry, ...]:
+    return records.decode_journal(pack([file_row(root="a", sha256=None, extra=extra)]))
+
+
+@pytest.mark.rule("R-8.4")
+@pytest.mark.parametrize(
+    ("decode", "most"),
+    [
+        pytest.param(
+            lambda x: records.decode_batch(pack({"entries": [], "skipped": [], "x": x}), roots=()), 6, id="map"
+        ),
+        pytest.param(lambda x: batch(file_row(extra={"x": x})), 3, id="batch"),
+        pytest.param(lambda x: journal_of({"x": x}), 4, id="journal"),
+    ],
+)
+def test_an_unknown_field_is_as_deep_as_everything_else_may_be(decode: Callable[[object], object], most: int) -> None:
+    decode(nested(most))
+    with pytest.raises(Malformed) as caught:
+        decode(nested(most + 1))
+    assert caught.value.rule == "R-8.4"
+
+
 @pytest.mark.rule("R-8.7")
 def test_a_database_called_with_an_exclamation_mark_is_no_field() -> None:
     profile = replace(MANIFEST.profiles[0], schemas={"!a": 1})
@@ -503,6 +531,7 @@ def test_a_root_of_an_unknown_role_is_extra() -> None:
     ("row", "error", "rule"),
     [
         pytest.param({}, Malformed, "R-9.16", id="no array"),
+        pytest.param(7, Malformed, "R-9.16", id="a number"),
         pytest.param(file_row()[:11], Malformed, "R-9.16", id="11 fields"),
         pytest.param([*file_row(), None], Malformed, "R-9.16", id="13 fields"),
         pytest.param(file_row(root=2), Malformed, "R-9.5", id="no such root"),
@@ -542,12 +571,31 @@ def test_a_root_of_an_unknown_role_is_extra() -> None:
         pytest.param(file_row(extra=[1]), Malformed, "R-9.16", id="extra is no map"),
         pytest.param(file_row(extra={"x": b"a" * limits.MAX_EXTRA}), LimitExceeded, "R-9.15", id="a long extra"),
         pytest.param(file_row(extra={"capture": 1}), Malformed, "R-9.16", id="capture is no text"),
+        pytest.param(file_row(extra={"acl": 7}), Malformed, "R-9.16", id="a list that is a number"),
+        pytest.param(file_row(extra={"default_acl": [[1]]}), Malformed, "R-9.16", id="a grant of one field"),
+        pytest.param(file_row(extra={"acl": [[-1, None, None, 0]]}), Malformed, "R-8.8", id="a negative tag"),
+        pytest.param(file_row(extra={"acl": [[2**53, None, None, 0]]}), Malformed, "R-8.8", id="a great tag"),
+        pytest.param(file_row(extra={"acl": [[2**53 - 1, None, None, 0]]}), Malformed, "R-9.21", id="the greatest tag"),
+        pytest.param(file_row(extra={"acl": [[0, None, None, 0]]}), Malformed, "R-9.21", id="the least tag"),
+        pytest.param(file_row(extra={"acl": [[2, -1, None, 0]]}), Malformed, "R-8.8", id="a negative id"),
+        pytest.param(file_row(extra={"acl": [[2, 2**53, None, 0]]}), Malformed, "R-8.8", id="a great id"),
+        pytest.param(file_row(extra={"acl": [[1, None, None, -1]]}), Malformed, "R-8.8", id="negative rights"),
+        pytest.param(file_row(extra={"acl": [[1, None, None, 2**53]]}), Malformed, "R-8.8", id="great rights"),
+        pytest.param(
+            file_row(extra={"acl": [[1, None, None, 2**53 - 1]]}), Malformed, "R-9.21", id="the greatest rights"
+        ),
         pytest.param(file_row(extra={"xattrs": [1]}), Malformed, "R-9.16", id="an attribute is no pair"),
         pytest.param(file_row(extra={"xattrs": [[b"user.a", "b"]]}), Malformed, "R-9.16", id="a value of text"),
         pytest.param(file_row(extra={"xattrs": [[b"security.a", b""]]}), Malformed, "R-9.19", id="security"),
         pytest.param(file_row(extra={"xattrs": [[b"user.\0", b""]]}), Malformed, "R-9.19", id="NUL in a name"),
         pytest.param(
             file_row(extra={"xattrs": [[b"user.b", b""], [b"user.a", b""]]}), Malformed, "R-9.19", id="names descend"
+        ),
+        pytest.param(
+            file_row(extra={"xattrs": [[b"user.a", b""], [b"user.c", b""], [b"user.b", b""]]}),
+            Malformed,
+            "R-9.19",
+            id="the last name descends",
         ),
         pytest.param(
             file_row(extra={"xattrs": [[b"user.a", b""], [b"user.a", b""]]}), Malformed, "R-9.19", id="a name twice"
@@ -618,6 +666,7 @@ def test_the_greatest_and_least_numbers_are_read() -> None:
     assert (row.mode, row.uid, row.gid, row.size, row.mtime_ns) == (0o7777, most, most, most, -(2**63))
     assert row.extents == (Extent(most, most, most - 1), Extent(None, 0, 1))
     assert batch(file_row(mtime_ns=2**63 - 1)).entries[0].mtime_ns == 2**63 - 1
+    assert batch(file_row(size=most, extents=[[None, 0, most]])).entries[0].extents == (Extent(None, 0, most),)
 
 
 @pytest.mark.parametrize("extent", [[-1, 0, 10], [2**53, 0, 10], [0, 2**53, 10], [0, 0, 2**53], [0, 0, -1]])
@@ -633,6 +682,37 @@ def test_odd_names_are_legal(path: bytes) -> None:
     assert batch(file_row(path=path)).entries[0].path == path
 
 
+GRANTS = (
+    Grant(Tag.OWNER, None, None, 7),
+    Grant(Tag.USER, 1000, "alice", 6),
+    Grant(Tag.USER, limits.MAX_INTEGER, None, 0),
+    Grant(Tag.OWNING_GROUP, None, None, 5),
+    Grant(Tag.MASK, None, None, 7),
+    Grant(Tag.OTHERS, None, None, 0),
+)
+
+
+@pytest.mark.rule("R-9.21")
+def test_access_control_lists_decode_to_what_was_encoded() -> None:
+    shared: dict[str, Any] = {"root": "default", "mode": 0o700, "uid": 1, "gid": 2, "mtime_ns": 3}
+    inherited = (GRANTS[0], GRANTS[3], GRANTS[5])
+    held = Entry(path=b"d", kind=Kind.DIRECTORY, acl=GRANTS, default_acl=inherited, **shared)
+    file = Entry(path=b"f", kind=Kind.FILE, acl=GRANTS, sha256=SHA, **shared)
+    encoded = [records.entry_row(entry, 0) for entry in (held, file)]
+    assert batch(*encoded).entries == (held, file)
+    assert [list(row[11]) for row in encoded] == [["acl", "default_acl"], ["acl"]]
+    described = Metadata(path=b"f", acl=GRANTS, **shared)
+    made = records.file_row(described, 0, size=0, sha256=SHA, extents=[], capture=Capture.PLAIN)
+    assert made == records.entry_row(file, 0)
+
+
+def test_a_reason_that_is_known_is_read_as_one_and_a_newer_one_as_text() -> None:
+    rows = [[0, b"a", "file", "limit", None], [0, b"b", "file", "newer", None]]
+    known, newer = batch(skipped=rows).skipped
+    assert known.reason is Reason.LIMIT
+    assert (newer.reason, type(newer.reason)) == ("newer", str)
+
+
 @pytest.mark.rule("R-9.19")
 def test_an_unknown_capture_is_read_as_none() -> None:
     assert batch(file_row(extra={"capture": "newer"})).entries[0].capture is Capture.PLAIN
@@ -642,6 +722,7 @@ def test_an_unknown_capture_is_read_as_none() -> None:
     ("row", "rule"),
     [
         pytest.param({}, "R-9.16", id="no array"),
+        pytest.param(7, "R-9.16", id="a number"),
         pytest.param([0, b"a", "file", "limit"], "R-9.16", id="4 fields"),
         pytest.param([2, b"a", "file", "limit", None], "R-9.5", id="no such root"),
         pytest.param([0, "a", "file", "limit", None], "R-9.16", id="a path of text"),
@@ -680,6 +761,19 @@ def test_the_length_of_a_row_is_never_underestimated(rows: list[Entry]) -> None:
     encoded = [records.entry_row(row, ROOTS.index(row.root)) for row in rows]
     bound = sum(records.row_length(row) for row in encoded)
     assert len(records.encode_batch(encoded, [], roots={})) <= 32 + bound
+
+
+def test_the_length_of_the_longest_rows_is_never_underestimated() -> None:
+    most = limits.MAX_INTEGER
+    numbers: dict[str, object] = {"root": 65534, "mode": most, "uid": most, "gid": most, "mtime_ns": -(2**63)}
+    runs = [[65535, 2**24, 2**24]] * 1000
+    rows = [
+        file_row(**numbers, path=b"a" * 4096, size=most, extents=runs),
+        link_row(**numbers, path=b"a" * 4096, target=b"b" * 4095),
+        link_row(**numbers, path=b"a" * 4096, target=b"b" * 4095, extra={"xattrs": [[b"user.a", bytes(60_000)]]}),
+    ]
+    for row in rows:
+        assert len(pack(row)) <= records.row_length(row) <= len(pack(row)) * 1.5
 
 
 @given(entries)

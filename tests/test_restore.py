@@ -572,6 +572,65 @@ def test_whichever_system_call_fails_the_destination_is_as_it_was(
     assert number > 30
 
 
+# --- dry runs, and links on the way -----------------------------------------------------------------------------------
+
+
+def rehearsed(destination: Path | str, *trees: Tree) -> restore.Restored:
+    def read(_entry: Entry) -> Iterator[bytes]:
+        raise AssertionError("a dry run reads no content")
+
+    rows = [row for tree in trees for row in tree.rows]
+    return restore.restore_tree(
+        str(destination), lambda: iter(rows), read, resolve=trees[0].resolve, owner=Owner.self(), dry_run=True
+    )
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_a_dry_run_tells_what_would_arrive_and_writes_nothing(tmp_path: Path, *, new: bool) -> None:
+    where = tmp_path / "to" if new else tmp_path
+    found = rehearsed(where, gateway(), Tree("second").directory().file(b"f", b"22"))
+    roots = (os.fsencode(where / "default"), os.fsencode(where / "second"))
+    assert found == restore.Restored(roots=roots, entries=8, size=10, warnings=())
+    assert names(tmp_path) == []
+
+
+def test_a_dry_run_refuses_a_root_that_exists(tmp_path: Path) -> None:
+    (tmp_path / "default").mkdir()
+    with pytest.raises(TargetExists) as caught:
+        rehearsed(tmp_path, gateway())
+    assert caught.value.path == str(tmp_path / "default")
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o444, 0o666], ids=oct)
+def test_a_dry_run_refuses_a_directory_that_a_user_may_not_write_to(theirs: Path, mode: int) -> None:
+    theirs.chmod(mode)
+
+    def work() -> None:
+        with pytest.raises(TargetFailure, match="permission denied") as caught:
+            rehearsed(theirs / "new", gateway())
+        assert (caught.value.path or "").startswith(str(theirs))
+
+    as_user(work)
+    assert names(theirs) == []
+
+
+@pytest.mark.parametrize("select", [None, lambda entry: entry.path != b"dir/b"])
+def test_what_is_told_are_the_roots_and_what_arrived_of_them(tmp_path: Path, select: Select | None) -> None:
+    result = gateway().restore(tmp_path, select=select)
+    assert (result.roots, result.entries) == ((os.fsencode(tmp_path / "default"),), 5 if select else 6)
+
+
+@needs_root
+def test_a_link_that_somebody_else_made_sends_no_privileged_run_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    os.lchown(tmp_path / "link", OTHER, OTHER)
+    for way in (tmp_path / "link", tmp_path / "link" / "new"):
+        with pytest.raises(TargetFailure, match=f"a link that user {OTHER} made"):
+            gateway().restore(way)
+    assert names(tmp_path / "real") == []
+
+
 # --- room ------------------------------------------------------------------------------------------------------------
 
 
