@@ -109,7 +109,7 @@ def packed(home: Path, scratch: Path) -> Iterator[Packed]:
     made.bundle.close()
 
 
-# --- no difference ---------------------------------------------------------------------------------------------------
+# --- no difference --------------------------------------------------------------------------------------------------
 
 
 def test_what_was_just_packed_does_not_differ(packed: Packed) -> None:
@@ -170,7 +170,7 @@ def test_a_tree_that_was_given_to_another_user_does_not_differ(packed: Packed, h
     assert packed.changes() == []
 
 
-# --- one difference --------------------------------------------------------------------------------------------------
+# --- one difference -------------------------------------------------------------------------------------------------
 
 
 def rewrite(path: Path, text: str) -> None:
@@ -279,7 +279,7 @@ def test_an_aspect_comes_beside_another(packed: Packed, home: Path) -> None:
     assert found[0].what == (Aspect.CONTENT, Aspect.MODE)
 
 
-# --- what can't be compared ------------------------------------------------------------------------------------------
+# --- what can't be compared -----------------------------------------------------------------------------------------
 
 
 def leaving(path: bytes, reason: Reason) -> Rules:
@@ -301,7 +301,7 @@ def test_what_can_not_be_read_is_told_and_not_called_removed(packed: Packed) -> 
     assert (done.unreadable, done.counts.get(Change.REMOVED)) == (("default/.env: unreadable",), None)
 
 
-# --- what stands for a root ------------------------------------------------------------------------------------------
+# --- what stands for a root -----------------------------------------------------------------------------------------
 
 
 def test_a_profile_that_is_gone_is_removed(home: Path, scratch: Path) -> None:
@@ -355,3 +355,49 @@ def test_the_only_root_may_be_the_directory_itself(tmp_path: Path, scratch: Path
         sources = counterpart.below(bundle.manifest, bundle.entries(), os.fsencode(tmp_path / "copy"))
         difference.compare(bundle.entries(), sources, found.append, content=bundle.reader.content, scratch=str(scratch))
     assert found == []
+
+
+# --- sizes, parts and owners ----------------------------------------------------------------------------------------
+
+
+def test_a_database_that_has_grown_is_another(packed: Packed, home: Path) -> None:
+    with database(home / ".openclaw/state/openclaw.sqlite") as connection:
+        connection.execute("INSERT INTO t VALUES (zeroblob(100000))")
+    assert packed.changes() == [("changed", "default/state/openclaw.sqlite", ("database",))]
+
+
+def test_a_long_database_is_compared_to_its_end_but_for_its_counters(home: Path, scratch: Path) -> None:
+    path = home / ".openclaw/state/openclaw.sqlite"
+    with database(path) as connection:
+        connection.execute("INSERT INTO t VALUES (randomblob(3 << 20))")
+    packed = Packed(home, scratch)
+    assert packed.changes() == []
+    with database(path) as connection:
+        connection.execute("CREATE TABLE u (x)")
+        connection.execute("DROP TABLE u")
+    assert packed.changes() == [("changed", "default/state/openclaw.sqlite", ("database",))]
+    packed.bundle.close()
+
+
+def test_a_sparse_file_is_compared_as_the_zeros_it_is(home: Path, scratch: Path) -> None:
+    write(home / ".openclaw/sparse", "")
+    os.truncate(home / ".openclaw/sparse", 5 << 20)
+    packed = Packed(home, scratch)
+    assert packed.changes() == []
+    (home / ".openclaw/sparse").write_bytes(bytes(5 << 20))
+    assert [what for _, name, what in packed.changes() if name == "default/sparse"] == [("mtime",)]
+    packed.bundle.close()
+
+
+def test_without_the_root_that_they_are_seen_from_owners_are_compared_by_number(packed: Packed, home: Path) -> None:
+    if os.getuid():
+        pytest.skip("only root can give files away")
+    os.chown(home / ".openclaw/.env", 1500, 1500)
+    found: list[Difference] = []
+    difference.compare(
+        (entry for entry in packed.bundle.entries() if entry.path), packed.live(), found.append,
+        content=packed.bundle.reader.content, scratch=str(packed.scratch),
+    )  # fmt: skip
+    assert [(one.name, one.what) for one in found if one.change is Change.CHANGED] == [
+        ("default/.env", (Aspect.OWNER,))
+    ]

@@ -5,6 +5,7 @@ A list that can't arrive never makes a file open to more users than its source w
 
 from __future__ import annotations
 
+import errno
 import grp
 import hashlib
 import os
@@ -585,3 +586,22 @@ def test_nothing_is_lost_of_the_tree_that_tools_are_compared_on(tmp_path: Path) 
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.count("| yes |") == 16
     assert "| no |" not in done.stdout, done.stdout
+
+
+def test_a_file_system_without_attributes_gives_the_mode_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_fd: int) -> list[str]:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    (tmp_path / "f").touch(mode=0o640)
+    monkeypatch.setattr(os, "listxattr", refuse)
+    with (tmp_path / "f").open() as file:
+        found = attributes.read(file.fileno(), os.fstat(file.fileno()), Names())
+    assert (found.mode, found.acl, found.xattrs) == (stat.S_IMODE((tmp_path / "f").stat().st_mode), (), ())
+
+
+def test_a_name_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Names()
+    grant = user(7)
+    first = names.name_of(grant)
+    monkeypatch.setattr(attributes, "_name", None)
+    assert names.name_of(grant) == first

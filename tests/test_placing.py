@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import stat
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -39,8 +41,9 @@ from ocbundle.intents import PlacedRoot
 from ocbundle.layout import Destination
 from ocbundle.model import Progress
 from ocbundle.openclaw.states import _PROFILE
-from ocbundle.places import Owner, Select
+from ocbundle.places import Owner, Place, Select
 from ocbundle.placing import Amend, Placed, place
+from ocbundle.stages import Stage
 
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root to mount or to give files away")
 either_way = pytest.mark.parametrize("renames", ["renameat2", "rename"], indirect=True)
@@ -103,7 +106,7 @@ def left(home: Path) -> tuple[intentlog.Unfinished, ...]:
     return unfinished(os.fsencode(home / ".local/state/ocbundle"))
 
 
-# --- what arrives ----------------------------------------------------------------------------------------------------
+# --- what arrives ---------------------------------------------------------------------------------------------------
 
 
 def test_a_root_arrives_where_nothing_is(home: Path) -> None:
@@ -265,7 +268,7 @@ def test_a_dry_run_tells_what_would_be_and_writes_nothing(home: Path) -> None:
     assert rehearsed == put(home, trees, replace=True)
 
 
-# --- between staging and publishing ----------------------------------------------------------------------------------
+# --- between staging and publishing ---------------------------------------------------------------------------------
 
 
 def test_staged_files_can_be_changed_before_they_are_seen(home: Path) -> None:
@@ -335,7 +338,7 @@ def test_a_directory_above_that_is_replaced_by_another_is_refused(home: Path) ->
     assert names(home / "work") == []
 
 
-# --- links -----------------------------------------------------------------------------------------------------------
+# --- links ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_link_at_a_destination_is_followed_once(home: Path, tmp_path: Path) -> None:
@@ -399,7 +402,7 @@ def test_root_follows_a_users_link_to_the_users_own(theirs: Path) -> None:
     assert names(theirs / "data") == ["state"]
 
 
-# --- roots inside of roots -------------------------------------------------------------------------------------------
+# --- roots inside of roots ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("inner", ["workspace", "dir/x/workspace", "zz/y"])
@@ -462,7 +465,7 @@ def test_a_root_without_an_entry_of_its_own_is_refused(home: Path) -> None:
     assert names(home) == []
 
 
-# --- owners ----------------------------------------------------------------------------------------------------------
+# --- owners ---------------------------------------------------------------------------------------------------------
 
 
 @needs_root
@@ -504,7 +507,7 @@ def test_a_place_that_a_user_may_not_write_to_is_a_failure_with_a_hint(theirs: P
     assert names(theirs) == ["shut"]
 
 
-# --- room ------------------------------------------------------------------------------------------------------------
+# --- room -----------------------------------------------------------------------------------------------------------
 
 
 @needs_root
@@ -548,7 +551,7 @@ def test_a_file_system_that_fills_up_leaves_everything_as_it_was(home: Path) -> 
         assert looks(home) == before
 
 
-# --- places that can't be moved --------------------------------------------------------------------------------------
+# --- places that can't be moved -------------------------------------------------------------------------------------
 
 
 @needs_root
@@ -771,7 +774,7 @@ def test_a_volume_does_not_get_extended_attributes_and_says_so(home: Path) -> No
         assert done.warnings == (f"{volume} doesn't get its extended attributes",)
 
 
-# --- the log, and what others left -----------------------------------------------------------------------------------
+# --- the log, and what others left ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("outcome", ["done", "failed"])
@@ -811,3 +814,61 @@ def test_a_staging_directory_that_a_killed_run_left_is_named_and_kept(home: Path
     done = put(home, {"ws": (workspace(), home / "ws")})
     assert done.warnings == (f"left behind by a run that was killed: {home}/.openclaw.0123456789abcdef.staging",)
     assert names(home) == [".openclaw.0123456789abcdef.staging", "ws"]
+
+
+# --- what disappears, and what can't be removed ---------------------------------------------------------------------
+
+
+@needs_root
+def test_a_users_own_volume_is_replaced_by_the_user(theirs: Path) -> None:
+    with mounted(theirs / "volume", f"size=8m,mode=700,uid={OTHER},gid={OTHER}") as volume:
+        (volume / "old").touch()
+        os.chown(volume / "old", OTHER, OTHER)
+
+        def work() -> None:
+            put(theirs, {"default": (gateway(), volume)}, replace=True)
+
+        as_user(work)
+        assert names(volume) == sorted([ASIDE % "default", "a.json", "dir", "hard"])
+    (theirs / "volume").rmdir()
+
+
+@needs_root
+def test_what_appears_meanwhile_in_a_volume_is_not_replaced(home: Path) -> None:
+    with mounted(home / ".openclaw") as volume:
+        with pytest.raises(TargetExists):
+            put(home, {"default": (gateway(), volume)}, replace=True, before_publish=(volume / "dir").mkdir)
+        assert names(volume) == ["dir"]
+
+
+@needs_root
+def test_a_directory_above_a_volume_that_is_staged_no_more_is_emptied_and_stays(home: Path) -> None:
+    state = old_state(home / ".openclaw")
+    tree = Tree().directory().directory(b"deep").directory(b"deep/ws").file(b"deep/ws/f", b"f").file(b"deep/x", b"x")
+
+    def amend(staged: Mapping[str, bytes]) -> None:
+        shutil.rmtree(os.path.join(staged["default"], b"deep"))
+
+    with mounted(state / "deep" / "ws") as volume:
+        (state / "deep" / "old").write_text("old")
+        put(home, {"default": (tree, state)}, replace=True, amend=amend)
+        assert (names(state / "deep"), names(volume)) == (["ws"], ["f"])
+        assert names(state / (ASIDE % "default") / "deep") == ["old"]
+
+
+def test_a_staging_directory_that_can_not_be_removed_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Stage) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Stage, "remove", refuse)
+    done = put(home, {"default": (gateway(), home / ".openclaw")})
+    assert [text.startswith("left behind by a run that was killed: ") for text in done.warnings] == [True]
+
+
+def test_a_staging_directory_can_be_let_go_of_before_it_is_made(tmp_path: Path) -> None:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        Stage(Place(path=os.fsencode(tmp_path), fd=fd)).close()
+    finally:
+        os.close(fd)
+    assert names(tmp_path) == []

@@ -493,3 +493,57 @@ def test_a_quota_is_no_space_either() -> None:
     error = publish.failure(OSError(errno.EDQUOT, "Disk quota exceeded"), os.fsencode(tempfile.gettempdir()), "write")
     assert isinstance(error, NoSpace)
     assert "quota" in error.message
+
+
+# --- what can't be taken back, and what can't be asked --------------------------------------------------------------
+
+
+def test_a_temporary_that_can_not_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TargetFailure, match="remove the temporary file") as caught, publish.Output(tmp_path / "a"):
+        monkeypatch.setattr(os, "unlink", _broken)
+    monkeypatch.undo()
+    assert caught.value.path == str(tmp_path / names(tmp_path)[0])
+
+
+def test_a_temporary_that_can_not_be_removed_is_named_in_the_error_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = publish.Output(tmp_path / "a")
+
+    def run_out_of_room() -> None:
+        with output:
+            monkeypatch.setattr(os, "unlink", _broken)
+            raise NoSpace("no room")
+
+    with pytest.raises(NoSpace) as caught:
+        run_out_of_room()
+    monkeypatch.undo()
+    assert names(tmp_path)[0] in (caught.value.hint or "")
+
+
+def test_a_replacement_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_text("old")
+    monkeypatch.setattr(os, "replace", _broken)
+    with pytest.raises(TargetFailure, match="publish the file"), publish.Output(tmp_path / "a", replace=True) as output:
+        output.commit()
+    assert (names(tmp_path), (tmp_path / "a").read_text()) == (["a"], "old")
+
+
+def test_where_there_are_no_locks_a_temporary_in_use_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with publish.Output(tmp_path / "a"):
+        monkeypatch.setattr(fcntl, "flock", _broken)
+        assert len(publish.leftovers(str(tmp_path))) == 1
+
+
+def test_a_file_system_that_syncs_no_directories_is_good_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_fd: int) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        publish.sync_directory(fd)
+    finally:
+        os.close(fd)

@@ -952,3 +952,14 @@ def test_any_tree_arrives_as_it_was(node: object, mode: int) -> None:
             if entry.kind is Kind.FILE and IS_ROOT:
                 with open(path, "rb") as file:
                     assert file.read() == b"".join(tree.content[entry.path])
+
+
+def test_what_can_not_be_taken_back_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        monkeypatch.setattr(publish, "rename_noreplace", fail)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(publish, "sync_directory", fail)
+    with pytest.raises(TargetFailure) as caught:
+        gateway().restore(tmp_path)
+    assert str(tmp_path / "default") in (caught.value.hint or "")

@@ -379,7 +379,7 @@ def test_whichever_system_call_fails_everything_is_as_it_was(scene: Build, error
     assert number > 40
 
 
-# --- the log ---------------------------------------------------------------------------------------------------------
+# --- the log --------------------------------------------------------------------------------------------------------
 
 
 def leave_unfinished(now: Scene, number: int = 6) -> intentlog.Unfinished:
@@ -540,3 +540,49 @@ def test_what_cannot_be_taken_back_is_told_and_can_be_later(scene: Build) -> Non
     assert os.fsdecode(found.path) in str(caught.value.hint)
     undo(found)
     assert now.looks() == now.before
+
+
+# --- what else a machine may lack -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [4, 9, 14])
+def test_where_the_kernel_exchanges_nothing_an_undo_puts_the_old_back(
+    scene: Build, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(publish, "_LIBC", object())
+    now = scene()
+    assert killed(now, number, (*RENAMES, "unlink"))
+    (found,) = now.unfinished()
+    undo(found)
+    assert tidied(now) == now.before
+
+
+def test_where_files_can_not_be_locked_an_unpack_is_finished_all_the_same(
+    scene: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    new = expected(scene())
+    now = scene()
+    found = leave_unfinished(now)
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    resume(found)
+    assert tidied(now) == new
+
+
+def test_a_log_that_another_run_removes_just_now_is_left_to_it(scene: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = scene()
+    found = leave_unfinished(now)
+    monkeypatch.setattr(fcntl, "flock", lambda *_: os.unlink(found.path))
+    assert resume(found) == ()
+
+
+def test_only_the_staging_directory_that_a_log_names_is_removed(tmp_path: Path) -> None:
+    stage = tmp_path / ".openclaw.0123456789abcdef.staging"
+    other = tmp_path / "other"
+    for directory in (stage, other):
+        directory.mkdir()
+    for directory in (stage, other):
+        intentlog._remove_stage(os.fsencode(directory), other.stat().st_ino)
+    assert sorted(os.listdir(tmp_path)) == [stage.name, other.name]
