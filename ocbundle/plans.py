@@ -237,7 +237,7 @@ class Plan:
             aside = self._asides[unit.name]
             for path in unit.staying:
                 with _opened(stage, _join(aside, path)) as made:
-                    if made is not None:
+                    if made is not None:  # pragma: no branch - make_asides made it
                         inodes[_join(os.path.join(unit.path, aside), path)] = os.fstat(made.fd).st_ino
             first = Move(
                 stage=Spot(stage_path, aside),

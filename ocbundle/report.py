@@ -32,7 +32,7 @@ Fields = dict[str, Any]
 def size(count: int) -> str:
     """A number of bytes for a person: ``512 B``, ``1.5 KiB``."""
     value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):  # pragma: no branch - the last one takes whatever is left
         if value < 1024 or unit == "TiB":
             break
         value /= 1024

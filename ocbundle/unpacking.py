@@ -291,17 +291,16 @@ def _home(home: Path | None) -> bytes:
 
 
 def _ancestors(path: bytes) -> Iterator[bytes]:
+    """*path* and the directories above it; the topmost without end."""
     while True:
         yield path
-        if path == os.path.dirname(path):
-            return
         path = os.path.dirname(path)
 
 
 def _owner(name: str, home: bytes | None) -> Owner:
     if name == "self" and home is not None and os.geteuid() == 0:
         # Root prepares a machine for the user who will run the gateway: whoever the home belongs to.
-        for place in _ancestors(home):
+        for place in _ancestors(home):  # pragma: no branch - the topmost directory is always there
             # Only what isn't there is passed over: another error must not make the files root's.
             with Guard(place, "look at the home directory"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 status = os.stat(place)

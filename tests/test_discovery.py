@@ -597,3 +597,12 @@ def test_a_workspace_behind_a_circle_of_links_is_told_as_missing(home: Path) -> 
     (home / ".openclaw/b").symlink_to("a")
     configure(home, "{agents: {defaults: {workspace: '~/.openclaw/a'}}}")
     assert any("isn't there" in warning for warning in find(home).warnings)
+
+
+def test_links_that_follow_each_other_as_long_as_the_system_lets_them_are_followed(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "ws").mkdir()
+    (home / ".openclaw/39").symlink_to(tmp_path / "ws")
+    for number in range(39):
+        (home / f".openclaw/{number}").symlink_to(str(number + 1))
+    configure(home, "{agents: {defaults: {workspace: '~/.openclaw/0'}}}")
+    assert path_of(find(home), "default.workspace.main") == str(tmp_path / "ws")

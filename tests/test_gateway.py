@@ -443,3 +443,10 @@ def test_without_proc_a_process_is_there_if_a_signal_could_be_sent(
     monkeypatch.setattr(os, "kill", kill)
     running = find(state, proc=tmp_path / "none")
     assert (running and running.stop_command) == command
+
+
+def test_a_system_without_such_locks_tells_of_nobody(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_lock(state_lock(state), role="gateway")
+    path.with_name(f"{path.name}.sqlite").touch()
+    monkeypatch.delattr(fcntl, "F_OFD_GETLK")
+    assert find(state) is None

@@ -38,6 +38,7 @@ from ocbundle.errors import (
     Malformed,
     Truncated,
 )
+from ocbundle.ledger import Ledger
 from ocbundle.model import Capture, Entry, Extent, Kind, Reason, Role, Root, Sensitivity, Skipped, Totals
 from ocbundle.reader import Container, Reader
 from ocbundle.sealing import BundleKey
@@ -881,3 +882,51 @@ def test_thousands_of_files_in_one_segment_are_held_apart() -> None:
     overlapping = file_of(raw[:2], Extent(0, 0, 2), path=b"5000")
     with pytest.raises(Malformed):
         check(with_entries(*files, overlapping, raw=[raw]))
+
+
+# --- What few bundles meet -------------------------------------------------------------------------------------------
+
+
+def test_rows_of_what_was_left_out_end_a_batch_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "_BATCH_TARGET", 1000)
+
+    def fill(to: Writer) -> None:
+        to.add(directory())
+        for number in range(100):
+            to.skip(Skipped(root="default", path=b"%03d" % number, kind="file", reason=Reason.EXCLUDED))
+
+    bundle = packed(fill)
+    assert bundle.written.totals.batches > 3
+    with bundle.reader() as reader:
+        assert len(list(reader.skipped())) == 100
+
+
+def test_a_hole_without_length_is_none() -> None:
+    def fill(to: Writer) -> None:
+        to.add(directory())
+        file = to.open_file(sensitivity=CONTENT)
+        file.hole(0)
+        file.write(b"x")
+        file.hole(0)
+        file.finish(metadata(b"f"))
+
+    with packed(fill).reader() as reader:
+        assert [(extent.segment, extent.length) for extent in reader.entry("default", b"f").extents] == [(0, 1)]
+
+
+@pytest.mark.usefixtures("small_segments")
+def test_what_was_read_ahead_is_forgotten_when_the_reader_jumps() -> None:
+    with packed(many_segments).reader() as reader:
+        entries = [entry for entry in reader.entries() if entry.kind is Kind.FILE]
+        for entry in (*entries[:3], entries[-3], entries[-2], *entries[1:4]):
+            assert b"".join(reader.content(entry)) == entry.path * 300
+
+
+@pytest.mark.rule("R-9.11")
+def test_files_that_overlap_are_found_before_a_million_of_them_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_SEGMENT", 20)
+    ledger = Ledger()
+    rows = [file_of(bytes(15), Extent(0, start, 15), path=b"%d" % start) for start in range(3)]
+    assert [ledger.seen(row) for row in rows[:2]] == [False, False]
+    with pytest.raises(Malformed, match="two files overlap in segment 0"):
+        ledger.seen(rows[2])
