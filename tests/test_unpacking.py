@@ -82,6 +82,6 @@ def test_a_user_without_a_home_has_to_name_one(bundle: io.BytesIO, monkeypatch: 
 
 def test_a_home_below_a_file_is_a_failure(bundle: io.BytesIO, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    maps = {tmp_path / "old": tmp_path / "file/home"}
+    home = tmp_path / "file/home"
     with pytest.raises(TargetFailure):
-        ocbundle.unpack(bundle, identities=identity(), home=tmp_path / "file/home", environ={}, maps=maps)
+        ocbundle.unpack(bundle, identities=identity(), home=home, environ={}, maps={tmp_path / "old": home})
