@@ -820,6 +820,7 @@ WRONG = hashlib.sha256(b"wrong").digest()
         ),
         pytest.param(lambda: with_entries(totals=Totals(entries=1, segments=2, batches=1)), Malformed, "R-9.2"),
         pytest.param(lambda: with_entries(totals=Totals(entries=1, segments=1)), Malformed, "R-9.2", id="batches"),
+        pytest.param(lambda: with_entries(totals=Totals(segments=1, batches=1)), Malformed, "R-9.2", id="no entries"),
         pytest.param(
             lambda: with_entries(totals=Totals(entries=2, segments=1, batches=1)), Malformed, "R-9.2", id="entries"
         ),
