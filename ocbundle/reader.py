@@ -10,7 +10,7 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
@@ -136,8 +136,9 @@ class Reader:
         self._cached = 0
         self._ahead: dict[int, Future[bytes]] = {}
         self._opened = bytearray(len(self._segments))
-        self.checks_journals = False
-        """Whether the rows of journals are held to their rules too, as only a full verification must (R-7.8)."""
+        self.journaled: Mapping[bytes, Entry] | None = None
+        """If set, the rows of journals are held to their rules too, as only a full verification must (R-7.8).
+        These entries, by path, have been already."""
         self._pool = Workers(workers, "ocbundle-open")
         raw, _ = self._open(frame.of_type(wire.MANI)[0])
         self.manifest: Manifest = heads.decode_manifest(raw, bundle_id=frame.preamble.bundle_id)
@@ -323,8 +324,8 @@ class Reader:
 
     def _open_segment(self, number: int) -> bytes:
         raw, journal = self._open(self._segments[number])
-        if journal and self.checks_journals:
-            records.decode_journal(journal)
+        if journal and self.journaled is not None:
+            records.check_journal(journal, self.journaled)
         return raw
 
     def inspect(self, number: int, look: Callable[[bytes], None]) -> Future[None]:

@@ -65,16 +65,16 @@ def entry_row(entry: Entry, root: int) -> Row:
     return [
         root,
         entry.path,
-        entry.kind.value,
+        int(entry.kind),
         entry.mode,
         entry.uid,
         entry.gid,
         entry.mtime_ns,
         entry.size if is_file else None,
         entry.sha256 if is_file else None,
-        [[extent.segment, extent.offset, extent.length] for extent in entry.extents] if is_file else None,
+        [list(extent) for extent in entry.extents] if is_file else None,
         entry.target,
-        _extra(entry.capture, entry),
+        _extra(entry.capture, entry) if entry.capture or entry.xattrs or entry.acl or entry.default_acl else None,
     ]
 
 
@@ -181,6 +181,29 @@ def decode_journal(data: bytes) -> tuple[Entry, ...]:
         if type(rows) is not list:
             raise Malformed("a journal isn't a list", rule="R-7.8")
         return tuple([_decode_row(row, root_of, _JOURNAL_SHAPES, 2) for row in rows])
+
+
+def check_journal(data: bytes, known: Mapping[bytes, Entry]) -> None:
+    """Hold a journal's raw bytes to their rules; *known* are entries, by path, that have been held to theirs.
+
+    A journal mostly repeats the rows of the batch behind it. One that is byte for byte what it would be if it did needs
+    no look at each field.
+
+    Raises:
+        Malformed, LimitExceeded, UnsupportedVersion: as :func:`decode_journal`.
+    """
+    try:
+        expected = pack([_journal_row(known[row[1]]) for row in unpack(data)])
+    except (LookupError, TypeError):  # another row, or none at all
+        expected = b""
+    if expected != data:
+        decode_journal(data)
+
+
+def _journal_row(entry: Entry) -> Row:
+    row = entry_row(entry, 0)
+    row[0], row[8] = entry.root, None
+    return row
 
 
 def _decode_row(row: object, root_of: Callable[[object], str], shapes: Mapping[int, _Shape], depth: int) -> Entry:

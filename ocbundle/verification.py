@@ -51,7 +51,7 @@ class _Verification:
 
     def run(self) -> None:
         reader = self._reader
-        reader.checks_journals = True
+        reader.journaled = {}
         check_left_out = _left_out(reader)
         for batch in reader.batches():
             self._drain()
@@ -68,6 +68,7 @@ class _Verification:
 
     def _begin(self, entries: Sequence[Entry]) -> None:
         """Begin to check the content of a batch: by segment what lies in one, then file by file what is longer."""
+        self._reader.journaled = {entry.path: entry for entry in entries}
         inside: dict[int, list[Entry]] = {}
         longer: list[Entry] = []
         done = size = 0

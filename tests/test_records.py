@@ -756,6 +756,31 @@ def test_a_journal_that_breaks_a_rule_is_refused(rows: object, rule: str) -> Non
     assert caught.value.rule == rule
 
 
+@given(st.lists(entries, max_size=5), st.booleans())
+def test_a_journal_passes_whether_its_entries_are_known_or_not(rows: list[Entry], are_known: bool) -> None:  # noqa: FBT001
+    encoded = records.encode_journal([records.entry_row(row, ROOTS.index(row.root)) for row in rows], roots=ROOTS)
+    records.check_journal(encoded, {row.path: row for row in rows} if are_known else {})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"mode": True}, id="a mode that is true"),
+        pytest.param({"extents": [[0, False, 10]]}, id="an offset that is false"),
+        pytest.param({"mode": 1.0}, id="a mode with a point"),
+        pytest.param({"root": "a/b"}, id="another root"),
+        pytest.param({"sha256": SHA}, id="a digest"),
+    ],
+)
+@pytest.mark.rule("R-7.8")
+def test_a_row_that_only_resembles_a_known_entry_is_refused(changes: dict[str, object]) -> None:
+    plain: dict[str, object] = {"root": "a", "sha256": None, "mode": 1, "extents": [[0, 0, 10]]}
+    (entry,) = records.decode_journal(pack([file_row(**plain)]))
+    records.check_journal(pack([file_row(**plain)]), {entry.path: entry})
+    with pytest.raises(Malformed):
+        records.check_journal(pack([file_row(**plain | changes)]), {entry.path: entry})
+
+
 @given(st.lists(entries, min_size=1, max_size=3))
 def test_the_length_of_a_row_is_never_underestimated(rows: list[Entry]) -> None:
     encoded = [records.entry_row(row, ROOTS.index(row.root)) for row in rows]
