@@ -68,6 +68,18 @@ ROWS: Final = (
         tests=("faults",),
         words="moment or file_system",
     ),
+    Row(id="S7", promise="no hostile bundle changes anything outside", tests=("test_hostile.py",)),
+    Row(
+        id="S8",
+        promise="what would exhaust a machine is refused in a second and 64 MiB",
+        tests=("test_resources.py", "test_library_traps.py"),
+    ),
+    Row(
+        id="S9",
+        promise="packing and unpacking take 128 MiB at most",
+        tests=("test_benchmarks.py",),
+        words="flat_memory",
+    ),
     Row(
         id="S10",
         promise="any tree comes back as it was",
