@@ -10,13 +10,17 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ocbundle import paths
 from ocbundle.errors import Malformed
 from ocbundle.ledger import Ledger
 from ocbundle.model import Entry, Kind
 from ocbundle.reader import Advance, Reader, compare, cut
+
+
+_WAITING: Final = 512
+"""Segments that may wait for a thread: enough for a batch of small files, and little memory for any number of them."""
 
 
 def check(reader: Reader, advance: Advance | None = None) -> None:
@@ -62,7 +66,7 @@ class _Verification:
         self._ledger.check_disjoint()
         reader.link_targets()
         for number in reader.unopened():
-            self._jobs.append(_Job(reader.inspect(number, lambda _raw: None), 0, 0))
+            self._inspect(number, ())
         self._drain()
         reader.check_rest()
 
@@ -83,16 +87,20 @@ class _Verification:
         self._advance(size, done)
         shared = {extent.segment for entry in longer for extent in entry.extents}
         for number in sorted(inside.keys() - shared):
-            found = inside.pop(number)
-            job = self._reader.inspect(number, _looker(found))
-            self._jobs.append(_Job(job, sum(entry.size for entry in found), len(found)))
+            self._inspect(number, inside.pop(number))
         for entry in sorted([*longer, *(entry for found in inside.values() for entry in found)], key=_place):
             for piece in self._reader.content(entry):
                 self._advance(len(piece), 0)
             self._advance(0, 1)
 
-    def _drain(self) -> None:
-        while self._jobs:
+    def _inspect(self, number: int, entries: Sequence[Entry]) -> None:
+        """Let a thread check *entries*, each with one extent, against the segment in which all of them lie."""
+        job = self._reader.inspect(number, _looker(entries))
+        self._jobs.append(_Job(job, sum(entry.size for entry in entries), len(entries)))
+        self._drain(_WAITING)
+
+    def _drain(self, waiting: int = 0) -> None:
+        while len(self._jobs) > waiting:
             job = self._jobs.popleft()
             job.future.result()
             self._advance(job.size, job.entries)
