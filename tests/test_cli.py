@@ -992,16 +992,27 @@ def test_a_stream_that_is_no_terminal_and_no_file_is_left_as_it_is() -> None:
     assert (done.returncode, done.stdout) == (0, f"ocbundle {ocbundle.__version__}\n".encode())
 
 
-@pytest.mark.parametrize("arguments", [("--version",), ("list", "-i", "{key}", "{bundle}")], ids=["told", "rows"])
-def test_a_reader_that_has_gone_ends_the_program_without_a_word(packed: Sample, arguments: tuple[str, ...]) -> None:
+def to_nobody(*command: str | Path) -> tuple[int, bytes]:
+    """Run *command* with a standard output that nobody reads."""
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        command = [text.format(key=packed.key, bundle=packed.bundle) for text in arguments]
-        done = subprocess.run([*PROGRAM, *command], stdout=writer, stderr=subprocess.PIPE, check=False)
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
     finally:
         os.close(writer)
-    assert (done.returncode, done.stderr) == (1, b"")
+    return done.returncode, done.stderr
+
+
+def test_a_reader_that_has_gone_ends_the_program_without_a_word(packed: Sample) -> None:
+    assert to_nobody(*PROGRAM, "--version") == (1, b"")
+    assert to_nobody(*PROGRAM, "list", "-i", packed.key, packed.bundle) == (1, b"")
+
+
+def test_a_reader_that_has_gone_is_found_where_click_leaves_the_last_words_to_us() -> None:
+    older = (
+        "from ocbundle.cli import app; app.app.main = lambda **_: print('the last words')\nsys.exit(app.run([], {}))"
+    )
+    assert to_nobody(*PYTHON, HERE + older) == (1, b"")
 
 
 def test_memory_that_runs_out_is_one_line(run: Run, packed: Sample, monkeypatch: pytest.MonkeyPatch) -> None:

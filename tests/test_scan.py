@@ -974,13 +974,17 @@ class Refusing:
         monkeypatch.setattr(os, call, refuse)
 
 
-@pytest.mark.parametrize("size", [10, 3 * MIB], ids=["small", "large"])
+@pytest.mark.parametrize(
+    ("size", "calls"),
+    [(10, ("read", "pread")), (3 * MIB, ("read", "pread")), (3 * MIB, ("preadv",))],
+    ids=["small", "large", "large, in the midst of it"],
+)
 def test_a_file_that_a_failing_disk_does_not_give_is_listed(
-    home: Path, scratch: str, monkeypatch: pytest.MonkeyPatch, size: int
+    home: Path, scratch: str, monkeypatch: pytest.MonkeyPatch, size: int, calls: tuple[str, ...]
 ) -> None:
     write(home / "bad", b"x" * size)
     write(home / "good")
-    for call in ("read", "pread", "preadv"):
+    for call in calls:
         Refusing(monkeypatch, call, home / "bad")
     record, result = scanned(home, scratch)
     assert (list(record.files), record.reasons(), result.losses) == ([b"good"], {b"bad": "unreadable"}, 1)

@@ -545,7 +545,7 @@ def test_what_cannot_be_taken_back_is_told_and_can_be_later(scene: Build) -> Non
 # --- what else a machine may lack -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [4, 9, 14])
+@pytest.mark.parametrize("number", [10, 25], ids=["between link and unlink", "after some"])
 def test_where_the_kernel_exchanges_nothing_an_undo_puts_the_old_back(
     scene: Build, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
