@@ -18,7 +18,6 @@ from ocbundle.ledger import Ledger
 from ocbundle.model import Entry, Kind
 from ocbundle.reader import Advance, Reader, compare, cut
 
-
 _WAITING: Final = 512
 """Segments that may wait for a thread: enough for a batch of small files, and little memory for any number of them."""
 
