@@ -121,6 +121,7 @@ def test_a_sound_vector_holds_what_its_header_lists(name: str) -> None:
         assert bundle.info.digest == vector.get("root-digest")
 
 
+@pytest.mark.ci  # .ci/run asks the same of the script itself
 def test_making_the_vectors_again_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [REPOSITORY, *sys.path])
     from spec.vectors import generate  # noqa: PLC0415 - only this test needs the repository on the path
