@@ -413,6 +413,22 @@ def test_an_exchange_that_the_system_cannot_do_is_not_done(pair: Pair, monkeypat
     assert names(one / "a") == ["new"]
 
 
+def test_an_exchange_that_the_file_system_does_not_know_is_not_done(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Libc:
+        @staticmethod
+        def renameat2(*_: object) -> int:
+            ctypes.set_errno(errno.EINVAL)
+            return -1
+
+    one, one_fd, two, two_fd = pair
+    (one / "a").mkdir()
+    (two / "c").mkdir()
+    monkeypatch.setattr(publish, "_LIBC", Libc)
+    assert not publish.exchange(one_fd, b"a", two_fd, b"c")
+
+
 def test_syncing_a_tree_reports_a_bad_descriptor() -> None:
     with pytest.raises(OSError, match="descriptor"):
         publish.sync_tree(-1)
