@@ -121,7 +121,7 @@ def encode_journal(entries: Sequence[Row], *, roots: Sequence[str]) -> bytes:
     return pack([[roots[row[0]], *row[1:8], None, *row[9:]] for row in entries])
 
 
-def _extra(capture: Capture, described: Entry | Metadata) -> dict[str, object] | None:
+def _extra(capture: Capture, described: Entry | Metadata) -> dict[str, object]:
     extra: dict[str, object] = {}
     if described.acl:
         extra["acl"] = _list(described.acl)
@@ -131,7 +131,7 @@ def _extra(capture: Capture, described: Entry | Metadata) -> dict[str, object] |
         extra["default_acl"] = _list(described.default_acl)
     if described.xattrs:
         extra["xattrs"] = [[name, value] for name, value in sorted(described.xattrs)]
-    return extra or None
+    return extra
 
 
 def _list(grants: AccessList) -> list[list[object]]:

@@ -697,10 +697,11 @@ def test_access_control_lists_decode_to_what_was_encoded() -> None:
     shared: dict[str, Any] = {"root": "default", "mode": 0o700, "uid": 1, "gid": 2, "mtime_ns": 3}
     inherited = (GRANTS[0], GRANTS[3], GRANTS[5])
     held = Entry(path=b"d", kind=Kind.DIRECTORY, acl=GRANTS, default_acl=inherited, **shared)
+    heir = Entry(path=b"e", kind=Kind.DIRECTORY, default_acl=inherited, **shared)
     file = Entry(path=b"f", kind=Kind.FILE, acl=GRANTS, sha256=SHA, **shared)
-    encoded = [records.entry_row(entry, 0) for entry in (held, file)]
-    assert batch(*encoded).entries == (held, file)
-    assert [list(row[11]) for row in encoded] == [["acl", "default_acl"], ["acl"]]
+    encoded = [records.entry_row(entry, 0) for entry in (held, heir, file)]
+    assert batch(*encoded).entries == (held, heir, file)
+    assert [list(row[11]) for row in encoded] == [["acl", "default_acl"], ["default_acl"], ["acl"]]
     described = Metadata(path=b"f", acl=GRANTS, **shared)
     made = records.file_row(described, 0, size=0, sha256=SHA, extents=[], capture=Capture.PLAIN)
     assert made == records.entry_row(file, 0)
@@ -779,6 +780,25 @@ def test_a_row_that_only_resembles_a_known_entry_is_refused(changes: dict[str, o
     records.check_journal(pack([file_row(**plain)]), {entry.path: entry})
     with pytest.raises(Malformed):
         records.check_journal(pack([file_row(**plain | changes)]), {entry.path: entry})
+
+
+@pytest.mark.rule("R-7.8")
+@pytest.mark.parametrize(
+    ("rows", "rule"),
+    [
+        pytest.param(7, "R-7.8", id="a number"),
+        pytest.param([7], "R-9.16", id="a row that is a number"),
+        pytest.param([[]], "R-9.16", id="an empty row"),
+        pytest.param([["default", []]], "R-9.16", id="a path that is a list"),
+        pytest.param([{"a": 1}], "R-9.16", id="a row that is a map"),
+    ],
+)
+def test_a_journal_of_anything_else_is_refused_before_and_after_its_batch_is_known(rows: object, rule: str) -> None:
+    entry = batch(file_row()).entries[0]
+    for known in ({}, {entry.path: entry}):
+        with pytest.raises(Malformed) as caught:
+            records.check_journal(pack(rows), known)
+        assert caught.value.rule == rule
 
 
 @given(st.lists(entries, min_size=1, max_size=3))

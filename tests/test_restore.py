@@ -601,12 +601,14 @@ def test_a_dry_run_refuses_a_root_that_exists(tmp_path: Path) -> None:
     assert caught.value.path == str(tmp_path / "default")
 
 
-@pytest.mark.parametrize("mode", [0o555, 0o444, 0o666], ids=oct)
-def test_a_dry_run_refuses_a_directory_that_a_user_may_not_write_to(theirs: Path, mode: int) -> None:
+@pytest.mark.parametrize(
+    ("mode", "what"), [(0o555, "write to the directory"), (0o444, "look at the destination")], ids=["read", "list"]
+)
+def test_a_dry_run_refuses_a_directory_that_a_user_may_not_write_to(theirs: Path, mode: int, what: str) -> None:
     theirs.chmod(mode)
 
     def work() -> None:
-        with pytest.raises(TargetFailure, match="permission denied") as caught:
+        with pytest.raises(TargetFailure, match=f"can't {what}: permission denied") as caught:
             rehearsed(theirs / "new", gateway())
         assert (caught.value.path or "").startswith(str(theirs))
 
