@@ -57,7 +57,8 @@ for found in pkgutil.walk_packages(ocbundle.__path__, "ocbundle."):
             if isinstance(node, ast.Import):
                 [importlib.import_module(name.name) for name in node.names]
             elif isinstance(node, ast.ImportFrom):
-                importlib.import_module(node.module)
+                module = importlib.import_module(node.module)
+                [getattr(module, name.name, None) for name in node.names]  # some are imported when they are asked for
 os.setgroups([])
 os.setresgid(int(user), int(user), int(user))
 os.setresuid(int(user), int(user), int(user))
