@@ -61,7 +61,7 @@ def test_whichever_system_call_fails_everything_is_old_or_new(name: str, share: 
 
 
 @needs_strace
-@pytest.mark.parametrize("name", ["pack", "to-new", "home-replace"])
+@pytest.mark.parametrize("name", ["pack", "to-new", pytest.param("home-replace", marks=pytest.mark.ci)])
 def test_a_rename_that_fails_or_never_comes_leaves_everything_old_or_new(name: str, small: Lab) -> None:
     with played(name, small) as scene:
         counts = loops.fail_system_calls(scene, calls=["renameat2"])
