@@ -297,6 +297,7 @@ def test_rights_and_owners_that_were_not_asked_for_are_left_out(world: World, pl
     world.run(work)
 
 
+@pytest.mark.parametrize("world", ["somebody"], indirect=True)  # root may
 def test_a_user_is_given_nobody_elses_files(world: World) -> None:
     def work() -> None:
         before = looks(world.base)
@@ -304,8 +305,6 @@ def test_a_user_is_given_nobody_elses_files(world: World) -> None:
             world.unpack(Forgery().add(directory(uid=4242)).bundle(), PLACES[0], owner="numeric")
         assert looks(world.base) == before
 
-    if world.as_root:
-        pytest.skip("root may")
     world.run(work)
 
 
