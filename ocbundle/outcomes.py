@@ -55,7 +55,6 @@ class VerifyReport:
     sections: int
     manifest: Manifest | None
     """``None`` without a key."""
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
