@@ -28,7 +28,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal in another encoding still shows something
-    sys.exit(run(sys.argv[1:], os.environ))
+    code = run(sys.argv[1:], os.environ)
+    gc.freeze()  # or Python looks for cycles among all that is about to go
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
