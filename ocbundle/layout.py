@@ -11,7 +11,7 @@ import heapq
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Final
 
 from ocbundle import paths
@@ -20,8 +20,6 @@ from ocbundle.model import Entry, Kind
 from ocbundle.paths import display
 from ocbundle.places import Content, Entries, Guard, Resolve, Select
 from ocbundle.sites import ancestors, check_links, is_in, is_mounted, mounts, resolve
-
-_FIELDS: Final = tuple(field.name for field in fields(Entry))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +47,6 @@ class Unit:
     """The directories inside, relative, that stay too: those above other mount points; ``b""`` first."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Moved(Entry):
     """An entry under another root and path."""
 
@@ -151,14 +148,14 @@ class Layout:
         for entry in self._entries():
             if entry.root != root or self._holder(_join(base, entry.path)) is not unit:
                 continue
-            values = {name: getattr(entry, name) for name in _FIELDS}
-            values |= {"root": unit.name, "path": _below(unit.path, _join(base, entry.path))}
+            path, target = _below(unit.path, _join(base, entry.path)), entry.target
             if entry.kind is Kind.HARDLINK:
-                target = _join(base, entry.target or b"")
+                linked = _join(base, entry.target or b"")
                 # A link to a file of another tree names itself: nothing is there yet, so it gets the content.
-                linked = _below(unit.path, target) if self._holder(target) is unit else values["path"]
-                values["target"] = linked
-            yield _Moved(**values, origin=entry)
+                target = _below(unit.path, linked) if self._holder(linked) is unit else path
+            moved = _Moved(**{**entry._asdict(), "root": unit.name, "path": path, "target": target})
+            moved.origin = entry
+            yield moved
 
     # --- the look around ----------------------------------------------------------------------------------------------
 

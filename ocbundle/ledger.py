@@ -6,53 +6,58 @@ Implements rule R-9.11 of the specification. It reads nothing, and holds 24 byte
 from __future__ import annotations
 
 import itertools
+import operator
 from array import array
-from collections import Counter, OrderedDict
-from typing import Final
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 
 from ocbundle import limits
 from ocbundle.errors import Malformed
-from ocbundle.model import Entry
-
-_RECENT: Final = 4096
-"""Files that are remembered, so that equal ones are read once."""
+from ocbundle.model import Entry, Extent, Kind
 
 
 class Ledger:
     """Which bytes of segments belong to which list of extents: the same list, or disjoint (R-9.11)."""
 
     def __init__(self) -> None:
-        self._runs: dict[int, array[int]] = {}
+        self._runs: defaultdict[int, array[int]] = defaultdict(lambda: array("Q"))
         self._claimed: Counter[int] = Counter()
         """Bytes of each segment that files have claimed since its runs were last compared."""
-        self._recent: OrderedDict[int, Entry] = OrderedDict()
+        self._recent: dict[tuple[Extent, ...], bytes | None] = {}
+        """Digests of what the last batch had entered, so that equal files are read once."""
 
-    def seen(self, entry: Entry) -> bool:
-        """Enter *entry*, and tell whether the same extents with the same digest were checked a while ago."""
-        extents = entry.extents
-        if not extents:
-            return False
-        first = extents[0]
-        place = -1 if first.segment is None else first.segment * limits.MAX_SEGMENT + first.offset
-        last = self._recent.get(place)
-        if last is not None and last.extents == extents and last.sha256 == entry.sha256:
-            return True
-        if len(extents) > 1:
-            _check_itself(entry)
-        # 24 bytes an extent: a million files take 24 MB.
-        identity = hash(extents) & 0xFFFFFFFFFFFFFFFF if len(extents) > 1 else 0
-        for extent in extents:
-            if extent.segment is not None:
-                run = self._runs.setdefault(extent.segment, array("Q"))
-                run.extend((extent.offset, extent.offset + extent.length, identity))
-                self._claimed[extent.segment] += extent.length
-                # A million files that overlap are found by the third, and not when all of them have been read.
-                if self._claimed[extent.segment] > 2 * limits.MAX_SEGMENT:
-                    self._compare(extent.segment)
-        self._recent[place] = entry
-        if len(self._recent) > _RECENT:
-            self._recent.popitem(last=False)
-        return False
+    def unread(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Enter a batch: the files among *entries*, but for those that equal one of this or the last batch.
+
+        Raises:
+            Malformed: a file names some bytes twice, or two files share some bytes, but not all. What isn't found here
+                is by :meth:`check_disjoint`.
+        """
+        before, recent = self._recent, dict[tuple[Extent, ...], bytes | None]()
+        runs = defaultdict[int, list[int]](list)
+        found = []
+        for entry in entries:
+            extents, digest = entry.extents, entry.sha256
+            if entry.kind is not Kind.FILE or digest in {recent.get(extents), before.get(extents)}:
+                continue
+            recent[extents] = digest
+            found.append(entry)
+            # 24 bytes an extent: a million files take 24 MB.
+            identity = 0
+            if len(extents) > 1:
+                _check_itself(entry)
+                identity = hash(extents) & 0xFFFFFFFFFFFFFFFF
+            for segment, offset, length in extents:
+                if segment is not None:
+                    runs[segment] += (offset, offset + length, identity)
+        self._recent = recent
+        for segment, run in runs.items():
+            self._runs[segment].extend(run)
+            self._claimed[segment] += sum(run[1::3]) - sum(run[0::3])
+            # A million files that overlap are found by the first batches, and not when all of them have been read.
+            if self._claimed[segment] > 2 * limits.MAX_SEGMENT:
+                self._compare(segment)
+        return found
 
     def check_disjoint(self) -> None:
         """Compare the runs of each segment.
@@ -65,13 +70,15 @@ class Ledger:
 
     def _compare(self, segment: int) -> None:
         run = self._runs[segment]
-        # Runs of equal lists are equal, and the set keeps one of them.
-        distinct = sorted({(run[i], run[i + 1], run[i + 2]) for i in range(0, len(run), 3)})
-        for (_, last_end, _), (start, _, _) in itertools.pairwise(distinct):
-            if start < last_end:
-                raise Malformed(f"two files overlap in segment {segment}", rule="R-9.11")
-        self._runs[segment] = array("Q", itertools.chain.from_iterable(distinct))
-        self._claimed[segment] = sum(end - start for start, end, _ in distinct)
+        starts, ends = run[0::3], run[1::3]
+        if not all(map(operator.le, ends, starts[1:])):  # else they ascend, as a writer leaves them
+            # Runs of equal lists are equal, and the set keeps one of them.
+            distinct = sorted(set(zip(starts, ends, run[2::3], strict=True)))
+            for (_, last_end, _), (start, _, _) in itertools.pairwise(distinct):
+                if start < last_end:
+                    raise Malformed(f"two files overlap in segment {segment}", rule="R-9.11")
+            run = self._runs[segment] = array("Q", itertools.chain.from_iterable(distinct))
+        self._claimed[segment] = sum(run[1::3]) - sum(run[0::3])
 
 
 def _check_itself(entry: Entry) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Final
 
 from ocbundle import limits
@@ -38,6 +39,16 @@ def check(path: bytes) -> None:
             raise Malformed("a path has an empty component, '.' or '..'", path=display(path), rule="R-9.7")
         if len(component) > limits.MAX_COMPONENT:
             raise LimitExceeded(f"a path component of {len(component)} bytes", path=display(path[:64]), rule="R-9.7")
+
+
+def are_plain(paths: Sequence[bytes]) -> bool:
+    """Whether :func:`check` has nothing against any of *paths*; of long ones, and of a root's own, it must be asked."""
+    text = b"/%b/" % b"/\0/".join(paths)
+    return (
+        text.count(b"\0") == len(paths) - 1
+        and not any(component in text for component in (b"//", b"/./", b"/../"))
+        and max(map(len, paths)) <= limits.MAX_COMPONENT
+    )
 
 
 def sort_key(path: bytes) -> bytes:

@@ -6,6 +6,7 @@ opened bundle. Nothing is decompressed before it is authenticated, and no segmen
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import os
 import threading
@@ -188,9 +189,14 @@ class Reader:
         sequencer.announce(totals)
         for section in self._batches:
             batch = self._batch(section)
+            before = bisect.bisect(self._segments, section.offset, key=lambda segment: segment.offset)
             for entry in batch.entries:
                 sequencer.entry(entry)
-                self._check_extents(entry, section)
+                for segment, _, _ in entry.extents:
+                    if segment is not None and segment >= before:
+                        raise Malformed(
+                            "an extent names a segment that isn't before it", path=entry.name, rule="R-9.10"
+                        )
             for skipped in batch.skipped:
                 sequencer.skip(skipped)
             yield batch
@@ -224,13 +230,6 @@ class Reader:
                 self._room -= rows
                 self._kept[section.number] = batch
         return batch
-
-    def _check_extents(self, entry: Entry, batch: wire.Section) -> None:
-        for extent in entry.extents:
-            if extent.segment is None:
-                continue
-            if extent.segment >= len(self._segments) or self._segments[extent.segment].offset > batch.offset:
-                raise Malformed("an extent names a segment that isn't before it", path=entry.name, rule="R-9.10")
 
     def link_targets(self) -> dict[tuple[str, bytes], Entry]:
         """The files that hard links point to, by root and path.

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from ocbundle import limits, paths
+from ocbundle import columns, limits, paths
 from ocbundle.acl import AccessList, Grant
 from ocbundle.canonical import Map, encoding_first, pack, unpack, unpack_map
 from ocbundle.errors import LimitExceeded, Malformed
-from ocbundle.model import Capture, Draft, Entry, Extent, Kind, Metadata, Reason, Skipped
+from ocbundle.model import Capture, Entry, Extent, Kind, Metadata, Reason, Skipped
 
 _INT64: Final = 1 << 63
 _MAX: Final = limits.MAX_INTEGER
@@ -159,7 +159,12 @@ def decode_batch(data: bytes, *, roots: Sequence[str]) -> Batch:
         batch = Map(value, "entries", frozenset({"entries", "skipped"}), 1)
         entries, skipped = batch.get("entries", list), batch.get("skipped", list)
         return Batch(
-            entries=tuple([_decode_row(row, root_of, _SHAPES, 3) for row in entries]),
+            entries=tuple(
+                [
+                    entry or _decode_row(row, root_of, _SHAPES, 3)
+                    for entry, row in zip(columns.decode(entries, roots), entries, strict=True)
+                ]
+            ),
             skipped=tuple(_decode_skipped(row, root_of) for row in skipped),
         )
 
@@ -200,7 +205,9 @@ def check_journal(data: bytes, known: Mapping[bytes, Entry]) -> None:
         decode_journal(data)
 
 
-def _journal_row(entry: Entry) -> Row:
+def _journal_row(entry: Entry) -> Sequence[object]:
+    if entry.kind is Kind.FILE and not (entry.capture or entry.xattrs or entry.acl):
+        return (*entry[:8], None, entry.extents, None, None)
     row = entry_row(entry, 0)
     row[0], row[8] = entry.root, None
     return row
@@ -225,23 +232,23 @@ def _decode_row(row: object, root_of: Callable[[object], str], shapes: Mapping[i
     if not -_INT64 <= mtime_ns < _INT64:
         raise Malformed("an entry's time is out of range", path=_shown(path), rule="R-8.8")
     described = _NOTHING if extra is None else _decode_extra(extra, path, depth + 1)
-    return Draft(
-        name,
-        path,
-        _KINDS[kind],
-        mode,
-        uid,
-        gid,
-        mtime_ns,
-        size,
-        sha256,
-        _decode_extents(extents, path) if extents else (),
-        target,
-        described.capture,
-        described.xattrs,
-        described.acl,
-        described.default_acl,
-    ).finish()
+    return Entry(
+        root=name,
+        path=path,
+        kind=_KINDS[kind],
+        mode=mode,
+        uid=uid,
+        gid=gid,
+        mtime_ns=mtime_ns,
+        size=size,
+        sha256=sha256,
+        extents=_decode_extents(extents, path) if extents else (),
+        target=target,
+        capture=described.capture,
+        xattrs=described.xattrs,
+        acl=described.acl,
+        default_acl=described.default_acl,
+    )
 
 
 def _decode_extents(extents: list[Any], path: bytes) -> tuple[Extent, ...]:

@@ -6,7 +6,6 @@ root that it belongs to, and listed. It never prints, prompts or reads the envir
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import itertools
 import os
@@ -198,7 +197,7 @@ class _Layout:
     def _aside(self, survivor: Survivor) -> Entry:
         """The entry beside the root, without the digest that it doesn't keep."""
         entry, _ = self._wreck.mended(survivor.entry)
-        return dataclasses.replace(entry, root=self._beside[survivor.index], sha256=None)
+        return entry.replace(root=self._beside[survivor.index], sha256=None)
 
     def resolve(self, link: Entry) -> Entry:
         """The file that a hard link is one to, where the link itself is."""

@@ -8,7 +8,6 @@ content.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import sqlite3
 from collections.abc import Container, Iterator
@@ -157,7 +156,7 @@ class Survivors:
             twins = [
                 int(index)
                 for index, twin in found
-                if index not in taken and dataclasses.replace(_decode(twin, _BATCH, name), sha256=None) == wanted
+                if index not in taken and _decode(twin, _BATCH, name).replace(sha256=None) == wanted
             ]
             if len(twins) == 1:
                 return twins[0]

@@ -276,7 +276,7 @@ def _relinked(entries: Iterable[Entry], moves: Moves) -> Iterator[Entry]:
     for entry in entries:
         if entry.kind is Kind.SYMLINK and entry.target is not None:
             target = moves.link_target(entry.target)
-            yield entry if target == entry.target else dataclasses.replace(entry, target=target)
+            yield entry if target == entry.target else entry.replace(target=target)
         else:
             yield entry
 

@@ -7,7 +7,7 @@ content that files of distant batches share.
 from __future__ import annotations
 
 import hashlib
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Final, NamedTuple
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from ocbundle import paths
 from ocbundle.errors import Malformed
 from ocbundle.ledger import Ledger
-from ocbundle.model import Entry, Kind
+from ocbundle.model import Entry
 from ocbundle.reader import Advance, Reader, compare, cut
 
 _WAITING: Final = 512
@@ -72,18 +72,15 @@ class _Verification:
     def _begin(self, entries: Sequence[Entry]) -> None:
         """Begin to check the content of a batch: by segment what lies in one, then file by file what is longer."""
         self._reader.journaled = {entry.path: entry for entry in entries}
-        inside: dict[int, list[Entry]] = {}
+        inside = defaultdict[int, list[Entry]](list)
         longer: list[Entry] = []
-        done = size = 0
-        for entry in entries:
-            if entry.kind is not Kind.FILE or self._ledger.seen(entry):
-                done += 1
-                size += entry.size
-            elif len(entry.extents) == 1 and (number := entry.extents[0].segment) is not None:
-                inside.setdefault(number, []).append(entry)
+        unread = self._ledger.unread(entries)
+        for entry in unread:
+            if len(entry.extents) == 1 and (number := entry.extents[0].segment) is not None:
+                inside[number].append(entry)
             else:
                 longer.append(entry)
-        self._advance(size, done)
+        self._advance(_size(entries) - _size(unread), len(entries) - len(unread))
         shared = {extent.segment for entry in longer for extent in entry.extents}
         for number in sorted(inside.keys() - shared):
             self._inspect(number, inside.pop(number))
@@ -95,7 +92,7 @@ class _Verification:
     def _inspect(self, number: int, entries: Sequence[Entry]) -> None:
         """Let a thread check *entries*, each with one extent, against the segment in which all of them lie."""
         job = self._reader.inspect(number, _looker(entries))
-        self._jobs.append(_Job(job, sum(entry.size for entry in entries), len(entries)))
+        self._jobs.append(_Job(job, _size(entries), len(entries)))
         self._drain(_WAITING)
 
     def _drain(self, waiting: int = 0) -> None:
@@ -103,6 +100,10 @@ class _Verification:
             job = self._jobs.popleft()
             job.future.result()
             self._advance(job.size, job.entries)
+
+
+def _size(entries: Sequence[Entry]) -> int:
+    return sum([entry.size for entry in entries])
 
 
 def _place(entry: Entry) -> tuple[int, int]:

@@ -5,7 +5,6 @@ Implements steps 4 to 6 of section 13.4 of the specification, and rule R-13.7 as
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
@@ -214,7 +213,7 @@ class Wreck:
             position += extent.length
         if not gaps:
             return entry, ()
-        return dataclasses.replace(entry, extents=tuple(extents), sha256=None), tuple(gaps)
+        return entry.replace(extents=tuple(extents), sha256=None), tuple(gaps)
 
     def content(self, entry: Entry) -> Iterator[bytes]:
         """The bytes of a file whose extents all lie in whole segments, in pieces of at most 16 MiB.

@@ -71,14 +71,10 @@ PACKED = PackReport(
 
 
 def entry(kind: Kind, path: bytes = b"x", **fields: object) -> Entry:
-    return dataclasses.replace(
-        Entry(
-            root="default", path=b"p", kind=Kind.DIRECTORY, mode=0o755, uid=1000, gid=50, mtime_ns=1_764_020_534 * 10**9
-        ),
-        kind=kind,
-        path=path,
-        **fields,  # type: ignore[arg-type]
+    described = Entry(
+        root="default", path=b"p", kind=Kind.DIRECTORY, mode=0o755, uid=1000, gid=50, mtime_ns=1_764_020_534 * 10**9
     )
+    return described.replace(kind=kind, path=path, **fields)
 
 
 def verified(level: Level) -> VerifyReport:

@@ -550,7 +550,7 @@ def a_file(path: bytes, content: bytes, **changes: object) -> Entry:
         sha256=hashlib.sha256(content).digest(),
         extents=(Extent(0, 0, len(content)),) if content else (),
     )
-    return replace(described, **changes)  # type: ignore[arg-type]
+    return described.replace(**changes)
 
 
 def batch_of(*entries: Entry) -> tuple[bytes, bytes, bytes]:

@@ -5,7 +5,6 @@ A copy by tar or by hand has often opened them on the old machine, and OpenClaw 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -30,7 +29,7 @@ class Closing:
             is_open = entry.mode & _OTHERS or entry.acl or entry.default_acl
             if is_open and entry.kind in {Kind.FILE, Kind.DIRECTORY} and self._is_private(entry):
                 self._closed.setdefault(entry.root, display(entry.path or b"."))
-                yield dataclasses.replace(entry, mode=entry.mode & ~_OTHERS, acl=(), default_acl=())
+                yield entry.replace(mode=entry.mode & ~_OTHERS, acl=(), default_acl=())
             else:
                 yield entry
 

@@ -6,7 +6,6 @@ Everything lies on a file system in memory, where there is one: a sync then cost
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import os
 import re
@@ -255,7 +254,7 @@ class Scene:
 def _without_place(entry: Entry) -> Entry:
     """*entry* wherever in the bundle its content is."""
     extents = (Extent(0, 0, entry.size),) if entry.kind is Kind.FILE and entry.size else ()
-    return dataclasses.replace(entry, extents=extents)
+    return entry.replace(extents=extents)
 
 
 def _top(path: str) -> str:
