@@ -775,7 +775,7 @@ def test_a_path_that_leads_out_is_refused_even_if_the_model_let_it_through(tmp_p
 def test_a_hard_link_that_leads_out_is_refused_even_if_the_model_let_it_through(tmp_path: Path, target: bytes) -> None:
     (tmp_path / "victim").write_text("secret")
     tree = Tree().directory().directory(b"d").file(b"f").hardlink(b"h", b"f")
-    object.__setattr__(tree.rows[-1], "target", target)
+    tree.rows[-1] = tree.rows[-1]._replace(target=target)  # which checks nothing
     assert isinstance(refused(tree, tmp_path / "new"), Malformed)
     assert (tmp_path / "victim").stat().st_nlink == 1
 
