@@ -229,3 +229,14 @@ def test_a_message_is_shown_as_a_path_is(text: str) -> None:
 def test_the_backslashes_of_a_message_stay_as_they_are() -> None:
     assert paths.one_line("a\\x1b") == "a\\x1b"
     assert paths.one_line("\n\\n") == "\\n\\n"
+
+
+@pytest.mark.parametrize(
+    "path", [b"", b"/a", b"a/", b"a//b", b".", b"a/.", b"./a", b"..", b"../a", b"a/..", b"a\0b", b"x" * 256]
+)
+def test_paths_are_plain_only_if_each_of_them_is(path: bytes) -> None:
+    assert not paths.are_plain([path])
+    assert not paths.are_plain([b"a", path])
+    assert not paths.are_plain([path, b"a"])
+    assert paths.are_plain([b"a", b"a/.b", b"..c/...", b"x" * 255])
+    assert paths.are_plain([b"a"])
