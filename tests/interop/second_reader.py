@@ -1,760 +1,440 @@
-"""A second reader of ocbundle version 1, written from spec/ocbundle-v1.md alone: it shares no code with the library.
+"""A second reader of ocbundle version 1, written from spec/ocbundle-v1.md alone; it needs Python, `age` and `zstd`.
 
-    second_reader.py [-i IDENTITY_FILE] [-p PASSPHRASE_FILE] BUNDLE
-
-With an identity or a passphrase it verifies in full (section 11) and lists what the bundle holds; without, it verifies
-checksums, which proves nothing against an attacker. Rules are checked in the order of section 13.1. It needs Python,
-`age` and `zstd`, holds the whole bundle in memory, and writes nothing to disk: secrets pass through pipes, memory files
-and, as age reads a passphrase from nothing else, a terminal of its own.
+With a key it verifies in full (section 11) and lists what the bundle holds; without, checksums alone, which prove
+nothing against an attacker. Rules stand in the order of section 13.1; the word behind one is its class (section 15).
 """
 
 import argparse
-import base64
-import binascii
-import contextlib
-import hashlib
 import hmac
-import itertools
+import io
 import os
 import pty
 import re
 import struct
-import subprocess
 import sys
-import unicodedata
-from collections import Counter
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen, run
+from typing import Any
 from urllib.parse import quote
 
 Value = Any  # what MessagePack can hold: None, bool, int, str, bytes, a list or a Table
-Stanza = tuple[list[bytes], bytes]  # of an age header: its arguments, the type first, and its body
-AUTH, CHECKSUM, LIMIT, MALFORMED = "AuthenticationFailed", "ChecksumMismatch", "LimitExceeded", "Malformed"
-UNSUPPORTED = "UnsupportedVersion"
-EXITS = {UNSUPPORTED: 6, "KeyRequired": 5, "NoKeyFits": 5, "WrongPassphrase": 5}  # all others: 4
+CLASSES = {"": "Malformed", "auth": "AuthenticationFailed", "checksum": "ChecksumMismatch", "limit": "LimitExceeded"}
+CLASSES |= {"version": "UnsupportedVersion", "cut": "Truncated", "other": "NotABundle", "keyless": "KeyRequired"}
+CLASSES |= {"stranger": "NoKeyFits", "passphrase": "WrongPassphrase"}
+EXITS = {"UnsupportedVersion": 6, "KeyRequired": 5, "NoKeyFits": 5, "WrongPassphrase": 5}  # all others: 4
+BODY = {b"KEYS": 64 << 10, b"SEGM": 32 << 20, b"ENTR": 8 << 20, b"MANI": 16 << 20}  # R-4.11
 MAGIC = b"\x89OCB\r\n\x1a\n"
-BODY_LIMITS = {b"KEYS": 64 << 10, b"SEGM": 32 << 20, b"ENTR": 8 << 20, b"MANI": 16 << 20}
-RAW_LIMITS = {b"SEGM": 16 << 20, b"ENTR": 2 << 20, b"MANI": 2 << 20}
+RAW = {b"SEGM": 16 << 20, b"ENTR": 2 << 20, b"MANI": 2 << 20}  # R-7.5
 
 
-class Fault(Exception):
-    """A rule that the bundle breaks, and the class of the error."""
+class Fault(Exception): ...
 
 
-def need(holds: object, rule: str, kind: str = MALFORMED) -> None:
-    if not holds:
-        raise Fault(kind, rule)
+def need(rules: dict[str, Value]) -> None:
+    for rule, holds in rules.items():
+        if not holds:
+            raise Fault(CLASSES[rule.partition(" ")[2]], rule.partition(" ")[0])
 
 
-# --- section 6: age ---------------------------------------------------------------------------------------------------
+def ascending(items: list[Value]) -> bool:
+    return all(first < second for first, second in pairwise(items))
 
 
-def base64_bytes(text: bytes, rule: str) -> bytes:
-    with contextlib.suppress(binascii.Error):
-        value = base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
-        if base64.b64encode(value).rstrip(b"=") == text:
-            return value
-    raise Fault(MALFORMED, rule)
+def intact(fixed: bytes) -> bool:
+    return sha256(fixed[:-8]).digest()[:8] == fixed[-8:]
 
 
-def age_header(body: bytes, most: int) -> list[Stanza]:
-    """R-6.1, the grammar, and R-6.2, which goes first where one line breaks both."""
-    at, stanzas = 0, list[Stanza]()
-
-    def line() -> bytes:
-        nonlocal at
-        start, at = at, body.find(b"\n", at, most) + 1
-        need(at or len(body) > most, "R-6.1")
-        need(at, "R-6.2", LIMIT)
-        return body[start : at - 1]
-
-    need(body.startswith(b"age-encryption.org/v1\n"), "R-6.1")
-    line()
-    while not (text := line()).startswith(b"---"):
-        need(len(stanzas) < 128 or not text.startswith(b"-> "), "R-6.2", LIMIT)
-        need(re.fullmatch(rb"->( [!-~]+)+", text), "R-6.1")
-        rows = [line()]
-        while len(rows[-1]) == 64:
-            need(len(rows) < 64, "R-6.2", LIMIT)
-            rows.append(line())
-        need(len(rows[-1]) < 64, "R-6.1")
-        stanzas.append((text.split(b" ")[1:], b"".join(base64_bytes(row, "R-6.1") for row in rows)))
-    need(stanzas and re.fullmatch(rb"--- .{43}", text) and base64_bytes(text[4:], "R-6.1"), "R-6.1")
-    return stanzas
+# Section 6: age. In canonical base64, SALT is 16 bytes, KEY 32.
+B = "[A-Za-z0-9+/]"
+SALT, KEY, ARGUMENTS = f"{B * 21}[AQgw]", f"{B * 42}[AEIMQUYcgkosw048]", "->(?: [!-~]+)+\n"
+STANZA = f"{ARGUMENTS}(?:{B * 64}\n){{0,63}}(?:{B * 4}){{0,15}}(?:{B}[AQgw]|{B * 2}[AEIMQUYcgkosw048])?\n"
 
 
-def check_sealed_stanzas(stanzas: list[Stanza]) -> None:
-    """R-6.3, as far as it needs no key."""
-    ours = [stanza for stanza in stanzas if stanza[0][0] == b"X25519"]
-    others = [stanza for stanza in stanzas if stanza[0][0] != b"X25519"]
-    need(len(ours) == 1 and all(arguments[0].endswith(b"-grease") for arguments, _ in others), "R-6.3")
-    arguments, wrapped = ours[0]
-    need(len(arguments) == 2 and len(wrapped) == 32, "R-6.3")
-    share = base64_bytes(arguments[1], "R-6.3")
-    need(len(share) == 32, "R-6.3")
-    p, x, z = 2**255 - 19, int.from_bytes(share, "little") % 2**255, 1
-    for _ in range(3):  # a point whose eightfold is the point at infinity has a low order
-        x, z = (x * x - z * z) ** 2 % p, 4 * x * z * (x * x + 486662 * x * z + z * z) % p
-    need(z, "R-6.3")
+def age_stanzas(body: bytes, most: int) -> list[str]:
+    need({"R-6.1": body.startswith(b"age-encryption.org/v1\n")})
+    _, stanzas, rest = re.split(f"^.*\n((?:{STANZA}){{0,128}})", body[:most].decode("latin-1"), maxsplit=1)
+    found, lines = re.findall(STANZA, stanzas), f"{ARGUMENTS}(?:[^\n]{{64}}\n)"
+    over = [lines + "{64}", *["-> "] * (len(found) == 128), *[rf"(?:{lines}*)?[^\n]*\Z"] * (len(body) > most)]
+    need({"R-6.2 limit": not re.match("|".join(over), rest), "R-6.1": found and re.match(f"--- {KEY}\n", rest)})
+    return found
 
 
-def check_scrypt_stanza(arguments: list[bytes], wrapped: bytes) -> None:
-    need(len(arguments) == 3 and len(wrapped) == 32, "R-6.4")
-    need(len(base64_bytes(arguments[1], "R-6.4")) == 16, "R-6.4")
-    need(re.fullmatch(rb"[1-9][0-9]*", arguments[2]), "R-6.4")
-    need(len(arguments[2]) <= 2 and int(arguments[2]) <= 20, "R-6.4", LIMIT)
+def age(body: bytes, secret: bytes, *, typed: bool = False, sealed: bool = False) -> bytes | None:
+    ends = keyboard, terminal, content, key = [*pty.openpty(), os.memfd_create("body"), os.memfd_create("key")]
+    os.write(content, body)
+    os.write(keyboard if typed else key, secret + b"\n")  # age reads a passphrase from nothing but a terminal
+    command = ["age", "-d", *([] if typed else ["-i", f"/dev/fd/{key}"]), f"/dev/fd/{content}"]
+    stdin = terminal if typed else DEVNULL
+    done = run(command, stdin=stdin, capture_output=True, check=False, start_new_session=True, pass_fds=ends)
+    for end in ends:
+        os.close(end)
+    stranger = re.search(b"no identity matched|incorrect passphrase", done.stderr)
+    need({"R-6.3": not sealed or b"low order point" not in done.stderr, "R-6.3 auth": not (sealed and stranger)})
+    need({"R-6.1 auth": done.returncode == 0 or stranger})
+    return None if stranger else done.stdout
 
 
-@contextlib.contextmanager
-def memory_file(content: bytes) -> Iterator[int]:
-    with open(os.memfd_create("second_reader"), "w+b") as file:
-        file.write(content)
-        file.seek(0)
-        yield file.fileno()
-
-
-def age(body: bytes, identities: bytes, passphrase: bytes | None = None) -> bytes | None:
-    """What identities, or a passphrase in their place, open in an age file; nothing if no stanza is theirs."""
-    with contextlib.ExitStack() as stack:
-        sealed, stdin = stack.enter_context(memory_file(body)), stack.enter_context(memory_file(identities))
-        command = ["age", "-d", "-i", "/dev/stdin", f"/dev/fd/{sealed}"]
-        if passphrase is not None:  # age has no controlling terminal, and takes standard input for one
-            command[2:4] = []
-            terminal, stdin = pty.openpty()
-            stack.callback(os.close, terminal)
-            stack.callback(os.close, stdin)
-            os.write(terminal, passphrase + b"\n")
-        done = subprocess.run(
-            command, stdin=stdin, capture_output=True, check=False, start_new_session=True, pass_fds=[sealed]
-        )
-    opened = done.returncode == 0
-    need(opened or re.search(b"no identity matched|incorrect passphrase", done.stderr), "R-6.1", AUTH)
-    return done.stdout if opened else None
-
-
-def is_key(line: bytes) -> bool:
-    """Whether it is a canonical KEYSTR: Bech32 in capitals of 32 bytes, its four spare bits zero."""
-    letters = b"QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L"
-    if not re.fullmatch(rb"AGE-SECRET-KEY-1[" + letters + rb"]{58}", line):
-        return False
-    prefix, symbols = b"age-secret-key-", [letters.index(letter) for letter in line[16:]]
-    check = 1
-    for symbol in [*(byte >> 5 for byte in prefix), 0, *(byte & 31 for byte in prefix), *symbols]:
-        top, check = check >> 25, (check & 0x1FFFFFF) << 5 ^ symbol
-        for bit, generator in enumerate((0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)):
-            check ^= generator if top >> bit & 1 else 0
-    return check == 1 and symbols[51] & 15 == 0
-
-
-def key_in(text: bytes, bundle_id: bytes) -> bytes:
-    """The bundle key in the plaintext of KEYS: R-6.8, R-6.5."""
-    need(len(text) <= 48 << 10, "R-6.8", LIMIT)
-    with contextlib.suppress(UnicodeDecodeError):
-        lines = text.decode().encode().split(b"\n")
-        need(b"# bundle: " + bundle_id.hex().encode() in lines, "R-6.5", AUTH)
-        keys = [line for line in lines if line and not line.startswith(b"#")]
-        need(len(keys) == 1 and is_key(keys[0]), "R-6.5")
-        return keys[0]
-    raise Fault(MALFORMED, "R-6.5")
-
-
-# --- section 7: zstd frames -------------------------------------------------------------------------------------------
-
-
-def zstd_frame(data: bytes, at: int, raw: int | None, rule: str = "R-7.3") -> tuple[int, int]:
-    """The end and the content size of a frame that keeps R-7.3, R-7.4 and R-7.11; a journal's tells its own size."""
-    need(data[at : at + 4] == b"\x28\xb5\x2f\xfd" and len(data) > at + 4, rule)
-    mode, at = data[at + 4], at + 5
-    single = mode >> 5 & 1
-    need(not mode & 0b1011, "R-7.4")  # the reserved bit, and how long the dictionary's id is
-    sizes = (single, 2, 4, 8)[mode >> 6]
-    need(sizes and len(data) >= at + 1 - single + sizes, rule)
-    window = 0 if single else (8 + (data[at] & 7)) << (data[at] >> 3) + 7
-    at += 1 - single
-    size = int.from_bytes(data[at : at + sizes], "little") + (256 if sizes == 2 else 0)
-    need(max(window, size * single) <= 8 << 20, "R-7.4", LIMIT)
-    need(raw is not None or size <= 1 << 20, "R-7.8", LIMIT)
-    need(raw in (None, size), rule)
-    at, block, blocks = at + sizes, 0, 0
+# Section 7: zstd frames. A journal tells its own size.
+def frame(data: bytes, raw: int | None, rule: str) -> tuple[int, int]:
+    need({rule: data[:4] == b"\x28\xb5\x2f\xfd" and len(data) > 4})
+    mode, single = data[4], data[4] >> 5 & 1
+    width = (single, 2, 4, 8)[mode >> 6]
+    at = 6 - single + width
+    need({"R-7.4": not mode & 0b1011, rule: width and len(data) >= at})  # the reserved bit, the dictionary id's length
+    size = int.from_bytes(data[at - width : at], "little") + (256 if width == 2 else 0)
+    window = size if single else 8 + (data[5] & 7) << (data[5] >> 3) + 7
+    need({"R-7.4 limit": window <= 8 << 20, "R-7.8 limit": raw is not None or size <= 1 << 20})
+    need({rule: raw in (None, size)})
+    block = blocks = 0
     while not block & 1:
         blocks += 1
-        need(blocks <= 1 << 16, "R-7.11", LIMIT)
-        need(len(data) >= at + 3, rule)
+        need({"R-7.11 limit": blocks <= 1 << 16, rule: len(data) >= at + 3})
         block = int.from_bytes(data[at : at + 3], "little")
         at += 3 + (1 if block >> 1 & 3 == 1 else block >> 3)  # run-length blocks store one byte
-    at += 4 if mode & 4 else 0
-    need(len(data) >= at, rule)
-    return at, size
+    need({rule: len(data) >= at + (mode & 4)})  # a checksum
+    return at + (mode & 4), size
 
 
-def decompressed(frame: bytes, size: int) -> bytes:
-    """R-7.6, and no byte more than was promised."""
-    command = ["zstd", "-d", "-c", "-q"]
-    with (
-        memory_file(frame) as stdin,
-        subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as zstd,
-    ):
-        content = zstd.stdout.read(size + 1) if zstd.stdout else b""
-        if len(content) > size:
-            zstd.kill()
-    need(zstd.returncode == 0 and len(content) == size, "R-7.6")
+def decompressed(data: bytes, size: int) -> bytes:
+    with open(os.memfd_create("frame"), "w+b", 0) as file:
+        os.pwrite(file.fileno(), data, 0)
+        with Popen(["zstd", "-dcq"], stdin=file, stdout=PIPE, stderr=DEVNULL) as zstd:
+            content = zstd.stdout.read(size + 1) if zstd.stdout else b""  # no byte more than was promised
+    need({"R-7.6": zstd.returncode == 0 and len(content) == size})
     return content
 
 
-# --- section 8: canonical MessagePack ---------------------------------------------------------------------------------
+# Section 8: canonical MessagePack. By first byte: the type, and the width of the number or length behind it; or the
+# rule that forbids it. LEAST needs a form, where that isn't the least that half its width can't hold.
+FORMS = ("uint0 " * 128 + "map0 " * 16 + "array0 " * 16 + "str0 " * 32 + "nil0 R-8.6 false0 true0 bin1 bin2 ").split()
+FORMS += ("bin4 " + "R-8.3 " * 5 + "uint1 uint2 uint4 uint8 int1 int2 int4 int8 " + "R-8.3 " * 5 + "str1 ").split()
+FORMS += ("str2 str4 array2 array4 map2 map4 " + "int0 " * 32).split()
+LEAST = {"bin1": 0, "uint1": 128, "int1": 64, "str1": 32, "array2": 16, "map2": 16}
 
 
 class Table(dict[str, Value]):
-    """A map, and the length of its encoding."""
-
-    length = 0
+    length = 0  # of its encoding
 
 
-LONG_FORMS = {  # by the first byte: the type, the width of the number behind it, the least that needs this form
-    first + step: (kind, width, least)
-    for first, kind, forms in (
-        (0xC4, "bin", ((1, 0), (2, 1 << 8), (4, 1 << 16))),
-        (0xCC, "int", ((1, 1 << 7), (2, 1 << 8), (4, 1 << 16), (8, 1 << 32))),
-        (0xD9, "str", ((1, 32), (2, 1 << 8), (4, 1 << 16))),
-        (0xDC, "array", ((2, 16), (4, 1 << 16))),
-        (0xDE, "map", ((2, 16), (4, 1 << 16))),
-    )
-    for step, (width, least) in enumerate(forms)
-}
+def value_in(stream: io.BytesIO, depth: int) -> Value:
+    start, first = stream.tell(), stream.read(1)
+    need({"R-8.4": depth <= 8, "R-8.6": first})
+    form = FORMS[first[0]]
+    kind, width = form[:-1], int(form[-1])
+    digits = stream.read(width)
+    number = int.from_bytes(digits or first, "big", signed=kind == "int")
+    fits = (~number * 2 if kind == "int" else number) >= LEAST.get(form, width and 1 << 4 * width)
+    need({form: "R" not in form, "R-8.6": len(digits) == width, "R-8.1" if "int" in kind else "R-8.5": fits})
+    atoms = {"uint": number, "int": number, "nil": None, "false": False, "true": True}
+    if kind in atoms:
+        return atoms[kind]
+    number &= {"map0": 15, "array0": 15, "str0": 31}.get(form, -1)
+    if kind in ("bin", "str"):
+        content = stream.read(number)
+        text = content.decode(errors="ignore")
+        need({"R-8.6": len(content) == number, "R-8.5": kind == "bin" or text.encode() == content})
+        return content if kind == "bin" else text
+    items: Value = [value_in(stream, depth + 1) for _ in range(number * 2 if kind == "map" else number)]
+    if kind == "map":
+        need({"R-8.2": all(isinstance(key, str) for key in items[::2]) and ascending(items[::2])})
+        items = Table(zip(items[::2], items[1::2], strict=True))
+        items.length = stream.tell() - start
+    return items
 
 
-def whole(data: bytes) -> Value:
-    value, end = decoded(data, 0, 1)
-    need(end == len(data), "R-8.6")
-    need(containers(value) <= 1 << 18, "R-8.9", LIMIT)
+def decode(data: bytes) -> Value:
+    stream = io.BytesIO(data)
+    value = value_in(stream, 1)
+    need({"R-8.6": not stream.read(1), "R-8.9 limit": len(re.findall("[<{]", shape(value))) <= 1 << 18})
     return value
 
 
-def containers(value: Value) -> int:
-    """How many arrays and maps it is, and holds."""
-    if not isinstance(value, list | Table):
-        return 0
-    return 1 + sum(map(containers, value.values() if isinstance(value, Table) else value))
-
-
-def decoded(data: bytes, start: int, depth: int) -> tuple[Value, int]:
-    """The value at an offset, and the offset behind it: R-8.1 to R-8.6."""
-    need(depth <= 8, "R-8.4")
-    need(start < len(data) and data[start] != 0xC1, "R-8.6")
-    first, at = data[start], start + 1
-    need(first not in b"\xc7\xc8\xc9\xca\xcb\xd4\xd5\xd6\xd7\xd8", "R-8.3")
-    if first < 0x80 or first >= 0xE0:
-        return (first if first < 0x80 else first - 0x100), at
-    if first in (0xC0, 0xC2, 0xC3):
-        return (None, None, False, True)[first & 3], at
-    if first < 0xC0:
-        kind = ("map", "array", "str", "str")[first - 0x80 >> 4]
-        return sized(kind, first & (31 if kind == "str" else 15), (data, start, at), depth)
-    kind, width, least = LONG_FORMS.get(first, ("int", 1 << (first & 3), 0))
-    at += width
-    need(at <= len(data), "R-8.6")
-    number = int.from_bytes(data[at - width : at], "big", signed=first not in LONG_FORMS)
-    most = -(1 << width * 4 - 1) - 1 if width > 1 else -33  # of the negative numbers that need this form
-    need(number >= least if first in LONG_FORMS else number <= most, "R-8.1" if kind == "int" else "R-8.5")
-    return (number, at) if kind == "int" else sized(kind, number, (data, start, at), depth)
-
-
-def sized(kind: str, size: int, place: tuple[bytes, int, int], depth: int) -> tuple[Value, int]:
-    data, start, at = place
-    if kind in ("bin", "str"):
-        need(at + size <= len(data), "R-8.6")
-        try:
-            return (data[at : at + size] if kind == "bin" else data[at : at + size].decode()), at + size
-        except UnicodeDecodeError:
-            raise Fault(MALFORMED, "R-8.5") from None
-    items, table = list[Value](), Table()
-    for _ in range(size):
-        item, at = decoded(data, at, depth + 1)
-        items.append(item)
-        if kind == "map":
-            need(isinstance(item, str) and (not table or item > next(reversed(table))), "R-8.2")  # as UTF-8 sorts
-            table[item], at = decoded(data, at, depth + 1)
-    table.length = at - start
-    return (table if kind == "map" else items), at
-
-
-# --- section 9: the manifest ------------------------------------------------------------------------------------------
-
-# The types of the text's tables. "?": or nil, which a missing key means, too; "-": may be missing; "[]" and "{}": an
-# array, a map, of.
-PLAIN: dict[str, type] = {"array": list, "bin": bytes, "int": int, "map": Table, "nil": type(None), "str": str}
-PLAIN |= {"digest": bytes, "uint": int}
+# Section 9: a letter is a type (nil, bool (t), int, str, bin; I is an int that breaks R-8.8), "<x>" an array, "{x}" a
+# map. MAPS and KINDS hold regular expressions of these, in lower case; or "*" before the name of a map, for an array of
+# it. "D" is a file's digest, which a journal leaves out.
+LETTERS = {type(None): "n", bool: "t", int: "i", str: "s", bytes: "b"}
+KINDS = {"directory": "b i i i i i n n n n", "file": r"b i i i i i i D <\S*> n", "symlink": "b i i i i i n n n b"}
+KINDS |= {"hardlink": "b i n n n n n n n b"}
+GRANTS = "1nn[0-7] (4nn[0-7] (16nn[0-7] )?|(2i[ns][0-7] )*4nn[0-7] (8i[ns][0-7] )*16nn[0-7] )32nn[0-7] "  # R-9.21
 MAPS = {
-    word: dict(field.split(":") for field in fields.split())
-    for word, fields in {
-        "head": "bundle_id:bin created:uint generator:str groups:[owner] profiles:[profile] roots:[root] source:source "
-        "totals:totals users:[owner]",
-        "source": "gid:uint home:bin host:str os:str uid:uint user:str",
-        "totals": "batches:uint bytes:uint entries:uint segments:uint skipped:uint",
-        "root": "name:str profile:str? role:str source:bin",
-        "profile": "agents:[str] channels:[str] config:bin? era:str? mode:str? name:str needs:[str]- plugins:[str] "
-        "port:uint? schemas:{uint} secrets:[str] state:str version:str? workspaces:[workspace]",
-        "workspace": "agent:str path:bin root:str",
-        "batch": "entries:array skipped:array",
-        "extra": "acl:[grant]- capture:str- default_acl:[grant]- xattrs:[xattr]-",
-    }.items()
+    "head": "bundle_id:b created:i generator:s groups:<(<is>)*> profiles:*profile roots:*root source:source "
+    "totals:totals users:<(<is>)*>",
+    "source": "gid:i home:b host:s os:s uid:i user:s",
+    "totals": "batches:i bytes:i entries:i segments:i skipped:i",
+    "root": "name:s profile:[sn]? role:s source:b",
+    "profile": "agents:<s*> channels:<s*> config:[bn]? era:[sn]? mode:[sn]? name:s needs:(<s*>)? plugins:<s*> "
+    "port:[in]? schemas:{i*} secrets:<s*> state:s version:[sn]? workspaces:*workspace",
+    "workspace": "agent:s path:b root:s",
+    "batch": r"entries:<\S*> skipped:<\S*>",
+    "extra": "acl:(<(<i[in][sn]i>)+>)? capture:s? default_acl:(<(<i[in][sn]i>)+>)? xattrs:(<(<bb>)*>)?",
 }
-ROWS = {
-    "owner": "int str",
-    "skipped": "uint bin str str str?",
-    "extent": "uint? uint uint",
-    "grant": "uint uint? str? uint",
-    "xattr": "bin bin",
-    "directory": "uint bin uint uint uint uint int nil nil nil nil map?",
-    "file": "uint bin uint uint uint uint int uint digest array nil map?",
-    "symlink": "uint bin uint uint uint uint int nil nil nil bin map?",
-    "hardlink": "uint bin uint nil nil nil nil nil nil nil bin nil",
-}
-KINDS = DIRECTORY, FILE, SYMLINK, HARD_LINK = "directory", "file", "symlink", "hardlink"
-ROWS |= {"journal-" + kind: "str" + ROWS[kind][4:].replace("digest", "nil") for kind in KINDS}
 
 
-def check(value: Value, word: str, rule: str) -> None:
-    """Hold a value to a type: R-9.16; or R-9.0 and with it, key by key, R-8.7, R-8.8, R-9.4 and R-9.7."""
-    if value is None and word.endswith("?"):
-        return
-    word = word.rstrip("?-")
-    if word in PLAIN:
-        need(type(value) is PLAIN[word], rule)
-        need(word != "digest" or len(value) == 32, rule)
-        need(word != "uint" or rule == "R-9.16" or 0 <= value < 1 << 53, "R-8.8")
-    elif word[0] in "[{":
-        need(isinstance(value, list if word[0] == "[" else Table) and (value or word != "[grant]"), rule)
-        need(word != "[root]" or len(value) <= 65535, "R-9.4", LIMIT)
-        for item in value if word[0] == "[" else value.values():
-            check(item, word[1:-1], rule)
-    elif word in ROWS:
-        types = ROWS[word].split()
-        need(isinstance(value, list) and len(value) == len(types), rule)
-        for item, inner in zip(value, types, strict=True):
-            check(item, inner, rule)
-        need(word != "owner" or 0 <= value[0] < 1 << 53, "R-8.8")
-    else:
-        need(isinstance(value, Table), rule)
-        check_map(value, word, rule)
+def shape(value: Value) -> str:
+    if isinstance(value, list):
+        return f"<{''.join(map(shape, value))}>"
+    if isinstance(value, Table):
+        return f"{{{''.join(map(shape, value.values()))}}}"
+    return LETTERS[type(value)] if type(value) is not int or 0 <= value < 1 << 53 else "I"  # R-8.8
 
 
-def check_map(table: Table, word: str, rule: str) -> None:
-    if rule == "R-9.0":
-        check_unknown(table, word)
-    for key, inner in MAPS[word].items():
-        if key in table or not inner.endswith("-"):
-            check(table.get(key), inner, rule)
-    if word == "root":
-        check_root_name(table["name"])
-    elif word == "workspace":
+def unknown(table: Table, kind: str) -> None:
+    for key in [key for key in table if key not in re.findall(r"(\w+):", MAPS[kind])]:
+        need({"R-8.7 version": not key.startswith("!"), "R-8.8": "I" not in shape(table[key])})
+
+
+def check(table: Value, kind: str, rule: str = "R-9.0") -> None:
+    need({rule: isinstance(table, Table) and (table or kind != "extra")})
+    unknown(table if kind != "extra" else Table(), kind)
+    for key, inner in re.findall(r"(\w+):(\S+)", MAPS[kind]):
+        text = shape(table[key]) if key in table else ""
+        if inner[0] == "*":
+            need({rule: isinstance(table.get(key), list)})
+            need({"R-9.4 limit": key != "roots" or len(table[key]) <= 65535})
+            for item in table[key]:
+                check(item, inner[1:])
+        elif inner in MAPS:
+            check(table.get(key), inner)
+        else:
+            need({rule: re.fullmatch(inner, text.lower()), "R-8.8": rule != "R-9.0" or "I" not in text or "S" in inner})
+    if kind == "root":
+        check_name(table["name"])
+    if kind == "workspace":
         check_path(table["path"])
 
 
-def check_unknown(table: Table, word: str) -> None:
-    for key in table:
-        if key not in MAPS[word]:
-            need(not key.startswith("!"), "R-8.7", UNSUPPORTED)
-            check_numbers(table[key])
-
-
-def check_root_name(name: str) -> None:
-    need(1 <= len(name.encode()) <= 255 and name not in (".", "..") and "/" not in name, "R-9.4")
-    need(all(unicodedata.category(letter) != "Cc" for letter in name), "R-9.4")
-
-
-def check_numbers(value: Value) -> None:
-    need(type(value) is not int or 0 <= value < 1 << 53, "R-8.8")
-    for item in value.values() if isinstance(value, Table) else value if isinstance(value, list) else ():
-        check_numbers(item)
+def check_name(name: str) -> None:
+    need({"R-9.4": re.fullmatch(r"(?!\.\.?\Z)[^/\0-\x1f\x7f-\x9f]+", name) and len(name.encode()) <= 255})
 
 
 def check_path(path: bytes) -> None:
-    names = path.split(b"/") if path else []
-    need(len(path) <= 4096 and len(names) <= 255, "R-9.7", LIMIT)
-    need(b"\0" not in path, "R-9.7")
-    for name in names:
-        need(name not in (b"", b".", b".."), "R-9.7")
-        need(len(name) <= 255, "R-9.7", LIMIT)
+    need({"R-9.7 limit": len(path) <= 4096 and path.count(b"/") < 255, "R-9.7": b"\0" not in path})
+    for name in path.split(b"/") if path else ():
+        need({"R-9.7": name not in (b"", b".", b".."), "R-9.7 limit": len(name) <= 255})
 
 
-class Entry(NamedTuple):
-    """A row; fields that its kind doesn't have are None."""
-
-    root: Value  # its index; in a journal, its name
-    path: bytes
-    kind: str
-    mode: int | None
-    uid: int | None
-    gid: int | None
-    mtime_ns: int | None
-    size: int | None
-    sha256: bytes
-    extents: list[list[Value]]
-    target: bytes
-    extra: Table | None
-
-
-def entry_of(row: Value, roots: int | None) -> Entry:
-    """A row that keeps the rules that one row can break; without a number of roots, a journal's."""
-    need(isinstance(row, list) and len(row) == 12 and type(row[2]) is int and 0 <= row[2] <= 3, "R-9.16")
-    check(row, ("journal-" if roots is None else "") + KINDS[row[2]], "R-9.16")
-    entry = Entry._make([*row[:2], KINDS[row[2]], *row[3:]])
-    if roots is None:
-        check_root_name(entry.root)
-    need(roots is None or 0 <= entry.root < roots, "R-9.5")
-    check_numbers([entry.mode, entry.uid, entry.gid, entry.size])
-    need(-(1 << 63) <= (entry.mtime_ns or 0) < 1 << 63, "R-8.8")
-    if entry.extra is not None:
-        check_extra(entry.extra)
-    for extent in entry.extents or ():
-        check(extent, "extent", "R-9.16")
-        check_numbers(extent)
-        need(extent[2] and (extent[0] is not None or not extent[1]), "R-9.10")
-    check_path(entry.path)
-    need((entry.mode or 0) <= 0o7777, "R-9.9")
-    check_lists(entry, entry.extra or Table())
-    need(sum(length for _, _, length in entry.extents or ()) == (entry.size or 0), "R-9.10")
-    if entry.kind == HARD_LINK:
-        check_path(entry.target)
-        need(entry.target, "R-9.12")
-    elif entry.kind == SYMLINK:
-        need(entry.target and b"\0" not in entry.target, "R-9.13")
-        need(len(entry.target) <= 4095, "R-9.13", LIMIT)
-    return entry
-
-
-def check_extra(extra: Table) -> None:
-    need(extra, "R-9.16")
-    check(extra, "extra", "R-9.16")
-    need(extra.length <= 64 << 10, "R-9.15", LIMIT)
-    check_unknown(extra, "extra")
-    check_numbers([extra.get("acl"), extra.get("default_acl")])
-    names = [name for name, _ in extra.get("xattrs", ())]
-    need(all(name.startswith(b"user.") and b"\0" not in name for name in names), "R-9.19")
-    need(all(first < second for first, second in itertools.pairwise(names)), "R-9.19")
-
-
-def check_lists(entry: Entry, extra: Table) -> None:
-    """R-9.21 and R-9.22."""
-    need("acl" not in extra or entry.kind in (DIRECTORY, FILE), "R-9.21")
-    need("default_acl" not in extra or entry.kind == DIRECTORY, "R-9.21")
-    for grants in (extra[key] for key in ("acl", "default_acl") if key in extra):
-        count, named = Counter(tag for tag, _, _, _ in grants), [grant for grant in grants if grant[0] in (2, 8)]
-        need(count.keys() <= {1, 2, 4, 8, 16, 32} and count[1] == count[4] == count[32] == 1, "R-9.21")
-        need(bool(named) <= count[16] <= 1, "R-9.21")
-        need(all((number is not None) == (tag in (2, 8)) for tag, number, _, _ in grants), "R-9.21")
-        need(all(name is None or tag in (2, 8) for tag, _, name, _ in grants), "R-9.21")
-        need(all(rights <= 7 for _, _, _, rights in grants), "R-9.21")
-        order = [(tag, number or 0) for tag, number, _, _ in grants]
-        need(all(first < second for first, second in itertools.pairwise(order)), "R-9.21")
-    if "acl" in extra:
-        need((entry.mode or 0) & 0o777 == mode_of(extra["acl"]), "R-9.22")
-
-
-def mode_of(grants: list[list[Value]]) -> int:
-    """The low nine bits of R-12.12."""
-
-    def common(*tags: int) -> int:
-        rights = 7
-        for grant in grants:
-            rights &= grant[3] if grant[0] in tags else 7
-        return rights
-
-    named = any(grant[0] in (2, 8) for grant in grants)
-    return common(1) << 6 | common(4, 16, 2) << 3 | (common(32, 16, 2, 8) if named else common(32))
-
-
-def check_totals(entries: int, skipped: int, size: int) -> None:
-    need(entries <= 1 << 23 and skipped <= 1 << 23 and size <= 16 << 40, "R-9.18", LIMIT)
-
-
-def walk_order(root: int, path: bytes) -> tuple[int, bytes]:
-    return root, path.replace(b"/", b"\0")
-
-
-# --- sections 3 to 5, and the order of checks (section 13.1) ----------------------------------------------------------
-
-
-class Section(NamedTuple):
-    header: bytes
-    kind: bytes
-    number: int
-    length: int
-    digest: bytes
-    at: int
-
-
-def short(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()[:8]
+def check_entry(row: Value, roots: int | None) -> None:
+    """13.1 F 1: the rules that one row can break; without a number of roots, of a journal."""
+    text = " ".join(map(shape, row)) if isinstance(row, list) and len(row) == 12 else ""
+    first, hashed = ("s ", "n") if roots is None else ("i ", "b")
+    shapes = [first + items.replace("D", hashed) + r" (n|{\S*})" for items in KINDS.values()]
+    need({"R-9.16": any(re.fullmatch(each, text.lower()) and row[2] == kind for kind, each in enumerate(shapes))})
+    root, path, kind, mode, uid, gid, mtime, size, digest, extents, target, extra = row
+    need({"R-9.16": (digest is None or len(digest) == 32) and (kind != 3 or extra is None)})
+    need({"R-9.5": roots is None or 0 <= root < roots})
+    check_name(root if roots is None else "-")
+    need({"R-8.8": "I" not in shape([mode, uid, gid, size]) and (mtime or 0) < 1 << 63})
+    if extra is not None:
+        check(extra, "extra", "R-9.16")
+        need({"R-9.15 limit": extra.length <= 64 << 10})
+        unknown(extra, "extra")
+        names = [name for name, _ in extra.get("xattrs", ())]
+        sound = ascending(names) and all(re.fullmatch(rb"user\.[^\0]*", name) for name in names)
+        need({"R-8.8": "I" not in shape([extra.get("acl"), extra.get("default_acl")]), "R-9.19": sound})
+    for extent in extents or ():
+        need({"R-9.16": re.fullmatch("<[in]ii>", shape(extent).lower()), "R-8.8": "I" not in shape(extent)})
+        need({"R-9.10": extent[2] and (extent[0] is not None or not extent[1])})
+    check_path(path)
+    acl, inherited = [(extra or {}).get(key) for key in ("acl", "default_acl")]
+    need({"R-9.9": (mode or 0) <= 0o7777, "R-9.21": not (acl and kind > 1) and not (inherited and kind)})
+    for grants in filter(None, (acl, inherited)):
+        text = "".join(f"{tag}{shape(number)}{shape(name)}{rights} " for tag, number, name, rights in grants)
+        need({"R-9.21": re.fullmatch(GRANTS, text) and ascending([grant[:2] for grant in grants])})
+    tags = [{2, 8, 16, 32} if len(acl or ()) > 4 else {32}] * 3 + [{2, 4, 16}] * 3 + [{1}] * 3  # for each bit, R-12.12
+    bits = sum(all(grant[3] >> bit % 3 & 1 for grant in acl or () if grant[0] in tags[bit]) << bit for bit in range(9))
+    total = sum(length for _, _, length in extents or ())
+    need({"R-9.22": not acl or mode & 0o777 == bits, "R-9.10": total == (size or 0)})
+    check_path(target if kind == 3 else b"")
+    need({"R-9.12": kind != 3 or target, "R-9.13": kind != 2 or (target and b"\0" not in target)})
+    need({"R-9.13 limit": kind != 2 or len(target) <= 4095})
 
 
 class Reader:
-    """One verification of one bundle; making it checks the structure (13.1 A)."""
-
     def __init__(self, data: bytes) -> None:
-        self.data, self.preamble, self.footer = data, data[:64], data[-128:]
-        self.check_preamble()
-        self.bundle_id, self.index = data[20:36], self.check_footer()
-        self.sections, end = list[Section](), 64
-        for at in range(0, len(self.index), 64):
-            self.sections.append(self.section(self.index[at : at + 64], end))
-            end += 64 + self.sections[-1].length
-        need(end == int.from_bytes(self.footer[24:32], "little"), "R-5.6")
-        self.keys = list(itertools.takewhile(lambda section: section.kind == b"KEYS", self.sections))
-        self.check_order()
-        self.by_kind = {kind: [each for each in self.sections if each.kind == kind] for kind in BODY_LIMITS}
-        covered = b"".join(section.header for section in self.sections if section.kind in RAW_LIMITS)
-        self.root_digest = hashlib.sha256(b"ocbundle v1 root digest\n" + self.bundle_id + covered).digest()
-        need(self.root_digest == self.footer[48:80], "R-5.8", CHECKSUM)
+        """13.1 A."""
+        pre, foot, self.bundle_id = data[:64], data[-128:], data[20:36]
+        need({"R-3.1 other": pre and MAGIC.startswith(pre[:8]), "R-3.1 cut": len(pre) == 64})
+        need({"R-3.2 checksum": intact(pre), "R-3.3 version": pre[8] <= 1, "R-3.3": pre[8]})
+        reserved = pre[10:12] + pre[36:56]
+        need({"R-3.4 version": not any(pre[12:16]), "R-3.5": not any(reserved), "R-3.6": pre[9] >= pre[8]})
+        need({"R-5.1 cut": foot[120:] == MAGIC[::-1], "R-5.2 checksum": intact(foot[:120])})
+        copied = foot[:18] + foot[20:24] == pre[20:36] + pre[8:10] + pre[12:16]
+        need({"R-5.3": copied, "R-5.4": not any(foot[18:20])})
+        offset, length, total = struct.unpack("<QQQ", foot[24:48])
+        placed = length % 64 == 0 and offset >= 64 and offset + length + 128 == total
+        need({"R-5.5 cut": total <= len(data), "R-5.5": total == len(data), "R-5.6": placed})
+        need({"R-4.14 limit": length <= 64 << 16})
+        self.framed, self.mac, self.index = pre, foot[80:112], data[offset : offset + length]
+        self.framed += self.index + foot[:80]
+        self.sections, end = list[tuple[bytes, bytes]](), 64  # headers in the index, and what stands in the body
+        for header in [self.index[at : at + 64] for at in range(0, length, 64)]:
+            kind, _, flags, size = struct.unpack("<4sIIQ", header[4:24])
+            need({"R-4.1": header[:4] == b"OCBS", "R-4.2 checksum": intact(header)})
+            need({"R-4.3": re.fullmatch(b"[A-Z0-9]{4}", kind), "R-4.4": flags <= 1, "R-4.5": flags or kind not in BODY})
+            need({"R-4.6 version": not flags or kind in BODY, "R-4.11 limit": size <= BODY.get(kind, 32 << 20)})
+            self.sections.append((header, data[end : end + 64 + size]))
+            end += 64 + size
+        self.kinds = [header[4:8] for header, _ in self.sections]
+        run_length = [kind == b"KEYS" for kind in [*self.kinds, b""]].index(False)
+        need({"R-5.6": end == offset, "R-4.9": 0 < 2 * run_length < len(self.kinds), "R-4.9 limit": run_length <= 16})
+        need({"R-4.10": self.index[: 64 * run_length] == self.index[-64 * run_length :]})
+        self.keys, counts = self.sections[:run_length], dict.fromkeys(self.kinds, 0)
+        for place, kind in enumerate(self.kinds[:-run_length]):
+            fits = place < run_length or kind not in BODY or (kind != b"KEYS" and not counts.get(b"MANI"))
+            need({"R-4.9": fits, "R-4.8": self.sections[place][0][8:12] == struct.pack("<I", counts[kind])})
+            counts[kind] += 1
+        covered = b"".join(header for header, _ in self.sections if header[4:8] in RAW)
+        self.root_digest = sha256(b"ocbundle v1 root digest\n" + self.bundle_id + covered).digest()
+        need({"R-4.9": counts.get(b"MANI"), "R-5.8 checksum": self.root_digest == foot[48:80]})
 
-    def check_preamble(self) -> None:
-        preamble = self.preamble
-        need(preamble and preamble[:8] == MAGIC[: len(preamble)], "R-3.1", "NotABundle")
-        need(len(preamble) == 64, "R-3.1", "Truncated")
-        need(short(preamble[:56]) == preamble[56:], "R-3.2", CHECKSUM)
-        need(preamble[8] <= 1, "R-3.3", UNSUPPORTED)
-        need(preamble[8], "R-3.3")
-        need(not any(preamble[12:16]), "R-3.4", UNSUPPORTED)
-        need(not any(preamble[10:12] + preamble[36:56]), "R-3.5")
-        need(preamble[9] >= preamble[8], "R-3.6")
+    def body(self, section: tuple[bytes, bytes]) -> bytes:
+        header, copy = section
+        need({"R-5.7": copy[:64] == header, "R-4.12 checksum": sha256(copy[64:]).digest() == header[24:56]})
+        return copy[64:]
 
-    def check_footer(self) -> bytes:
-        footer, preamble, size = self.footer, self.preamble, len(self.data)
-        need(len(footer) == 128 and footer[120:] == MAGIC[::-1], "R-5.1", "Truncated")
-        need(short(footer[:112]) == footer[112:120], "R-5.2", CHECKSUM)
-        need(footer[:18] + footer[20:24] == preamble[20:36] + preamble[8:10] + preamble[12:16], "R-5.3")
-        need(not any(footer[18:20]), "R-5.4")
-        offset, length, total = struct.unpack("<QQQ", footer[24:48])
-        need(total <= size, "R-5.5", "Truncated")
-        need(total == size, "R-5.5")
-        need(length % 64 == 0 and offset + length + 128 == total and offset >= 64, "R-5.6")
-        need(length // 64 <= 65536, "R-4.14", LIMIT)
-        return self.data[offset : offset + length]
+    def key_headers(self) -> list[tuple[bytes, list[str]]]:
+        return [(body, age_stanzas(body, 64 << 10)) for body in [self.body(section) for section in self.keys]]
 
-    def section(self, header: bytes, at: int) -> Section:
-        need(header[:4] == b"OCBS", "R-4.1")
-        need(short(header[:56]) == header[56:], "R-4.2", CHECKSUM)
-        kind, number, flags, length, digest = struct.unpack("<4sIIQ32s", header[4:56])
-        need(re.fullmatch(rb"[A-Z0-9]{4}", kind), "R-4.3")
-        need(flags <= 1, "R-4.4")
-        need(flags or kind not in BODY_LIMITS, "R-4.5")
-        need(not flags or kind in BODY_LIMITS, "R-4.6", UNSUPPORTED)
-        need(length <= BODY_LIMITS.get(kind, 32 << 20), "R-4.11", LIMIT)
-        return Section(header, kind, number, length, digest, at)
+    def unlock(self, identities: bytes | None, passphrase: bytes | None) -> None:
+        """13.1 C and D."""
+        headers, text = self.key_headers(), None
+        locked = [each for each in headers if any(re.match("-> scrypt[ \n]", stanza) for stanza in each[1])]
+        alone = len(locked) <= 1 and all(len(stanzas) == 1 for _, stanzas in locked)
+        need({"R-6.4": alone, "R-6.12 keyless": identities is not None or passphrase is not None})
+        tried = [(each, identities) for each in headers if each not in locked] + [(each, passphrase) for each in locked]
+        for (body, stanzas), secret in tried:
+            if secret is not None and text is None:
+                typed = (body, stanzas) in locked
+                factor = re.sub(f"-> scrypt {SALT} ([1-9][0-9]*)\n{KEY}\n", r"\1", stanzas[0]) if typed else "0"
+                need({"R-6.4": factor.isdigit(), "R-6.4 limit": len(factor) <= 2 and int(factor) <= 20})
+                text = age(body, secret, typed=typed)
+        need({"R-6.12 passphrase": text is not None or identities is not None or not locked})
+        need({"R-6.12 stranger": text is not None, "R-6.8 limit": len(text or b"") <= 48 << 10})
+        line, text = b"# bundle: " + self.bundle_id.hex().encode(), text or b""
+        keys = re.findall(rb"\A(?:(?:#.*)?\n)*(AGE-SECRET-KEY-1[0-9A-Z]{58})(?:\n(?:#.*)?)*\Z", text)
+        need({"R-6.5": text.decode(errors="ignore").encode() == text})
+        need({"R-6.5 auth": line in text.split(b"\n"), "R-6.5": keys})
+        need({"R-6.5": run(["age-keygen", "-y"], input=keys[0], capture_output=True, check=False).returncode == 0})
+        mac_key = hmac.digest(keys[0], b"ocbundle v1 frame mac\n" + self.bundle_id, "sha256")
+        need({"R-5.9 auth": hmac.compare_digest(hmac.digest(mac_key, self.framed, "sha256"), self.mac)})
+        self.key = keys[0]
 
-    def check_order(self) -> None:
-        run, counts = len(self.keys), Counter[bytes]()
-        need(run and len(self.sections) > 2 * run, "R-4.9")
-        need(run <= 16, "R-4.9", LIMIT)
-        need(self.index[: 64 * run] == self.index[-64 * run :], "R-4.10")
-        for place, section in enumerate(self.sections[:-run]):
-            known = place >= run and section.kind in BODY_LIMITS
-            need(not known or (section.kind != b"KEYS" and not counts[b"MANI"]), "R-4.9")
-            need(section.number == counts[section.kind], "R-4.8")
-            counts[section.kind] += 1
-        need(counts[b"MANI"], "R-4.9")
+    def content(self, section: tuple[bytes, bytes]) -> bytes:
+        body, binding = self.body(section), b"ocbundle/v1/bind" + self.bundle_id + section[0][4:12]
+        ours = [stanza for stanza in age_stanzas(body, 16 << 10) if not re.match("-> [!-~]*-grease[ \n]", stanza)]
+        need({"R-6.3": len(ours) == 1 and re.fullmatch(f"-> X25519 {KEY}\n{KEY}\n", ours[0])})
+        plain, kind = age(body, self.key, sealed=True) or b"", section[0][4:8]
+        start, raw = 8 + int.from_bytes(plain[4:8], "little"), int.from_bytes(plain[48:56], "little")
+        need({"R-7.1": plain[:4] == b"\x50\x2a\x4d\x18" and 56 <= start <= len(plain)})
+        need({"R-7.2 auth": plain[8:48] == binding, "R-7.5 limit": raw <= RAW[kind]})
+        end, journal = start + frame(plain[start:], raw, "R-7.3")[0], plain[56:start]
+        zeros = bytes(max(0, len(plain) - end - 8))
+        padded = plain[end:] in (b"", struct.pack("<II", 0x184D2A51, len(zeros)) + zeros)
+        need({"R-7.7": padded, "R-7.8": not journal or kind == b"SEGM"})
+        length, size = frame(journal, None, "R-7.8") if journal else (0, 0)
+        need({"R-7.8": length == len(journal)})
+        content = decompressed(plain[start:end], raw)
+        rows = decode(decompressed(journal, size)) if journal else []
+        need({"R-7.8": isinstance(rows, list)})
+        for row in rows:
+            check_entry(row, None)
+        return content
 
-    def body(self, section: Section) -> bytes:
-        """13.1 B."""
-        start = section.at + 64
-        need(self.data[section.at : start] == section.header, "R-5.7")
-        body = self.data[start : start + section.length]
-        need(hashlib.sha256(body).digest() == section.digest, "R-4.12", CHECKSUM)
-        return body
+    def read_manifest(self) -> None:
+        """13.1 E and F."""
+        head = decode(self.content(self.sections[self.kinds.index(b"MANI")]))
+        need({"R-8.2": isinstance(head, Table)})
+        need({"R-9.1 auth": not isinstance(head.get("bundle_id"), bytes) or head["bundle_id"] == self.bundle_id})
+        check(head, "head")
+        names, profiles, totals = [root["name"] for root in head["roots"]], head["profiles"], head["totals"]
+        used = {place["root"] for each in profiles for place in [*each["workspaces"], {"root": each["state"]}]}
+        distinct = ascending(sorted(profile["name"] for profile in profiles))
+        need({"R-9.4": ascending(sorted(names)), "R-9.5": used <= set(names) and distinct})
+        need({"R-9.3": all(ascending([number for number, _ in head[owners]]) for owners in ("users", "groups"))})
+        counted = totals["segments"] == self.kinds.count(b"SEGM") and totals["batches"] == self.kinds.count(b"ENTR")
+        few = max(totals["entries"], totals["skipped"]) <= 1 << 23 and totals["bytes"] <= 16 << 40
+        need({"R-9.2": counted, "R-9.18 limit": few})
+        self.roots, entries, skipped = [name.encode() for name in names], list[Value](), list[Value]()
+        for section in [each for each in self.sections if each[0][4:8] == b"ENTR"]:
+            batch = decode(self.content(section))
+            need({"R-8.2": isinstance(batch, Table)})
+            check(batch, "batch")
+            for row in batch["entries"]:
+                check_entry(row, len(names))
+            for row in batch["skipped"]:
+                need({"R-9.16": re.fullmatch("<ibss[sn]>", shape(row).lower())})
+                need({"R-9.5": 0 <= row[0] < len(names)})
+                check_path(row[1])
+            before = self.kinds[: self.sections.index(section)].count(b"SEGM")
+            entries += [[*row, before] for row in batch["entries"]]
+            skipped += batch["skipped"]
+            need({"R-9.18 limit": max(len(entries), len(skipped)) <= 1 << 23})
+        for rows in (entries, skipped):
+            need({"R-9.6": ascending([(row[0], row[1].replace(b"/", b"\0")) for row in rows])})
+        folders = {(row[0], row[1]) for row in entries if row[2] == 0}
+        inside = [(row[0], row[1].rpartition(b"/")[0]) in folders if row[1] else row[2] <= 1 for row in entries]
+        links = [(row[10].replace(b"/", b"\0"), row[1].replace(b"/", b"\0")) for row in entries if row[2] == 3]
+        size, parts = sum(row[7] or 0 for row in entries), [(part, row[12]) for row in entries for part in row[9] or ()]
+        need({"R-9.8": all(inside), "R-9.12": all(target < path for target, path in links)})
+        need({"R-9.18 limit": size <= 16 << 40})
+        need({"R-9.10": all(part[0] is None or part[0] < before for part, before in parts)})
+        need({"R-9.2": (totals["entries"], totals["skipped"], totals["bytes"]) == (len(entries), len(skipped), size)})
+        self.entries, self.skipped = entries, skipped
 
-    def verify_checksums(self) -> None:
-        for body in [self.body(section) for section in self.keys]:
-            age_header(body, 64 << 10)  # R-6.1, R-6.2
+    def verify(self, identities: bytes | None, passphrase: bytes | None) -> None:
+        self.unlock(identities, passphrase)
+        self.read_manifest()
+        files = {(row[0], row[1]): row for row in self.entries if row[2] == 1}
+        lists = {tuple(map(tuple, file[9])) for file in files.values()}  # equal lists may share bytes, and no others
+        stored = sorted(extent for extents in lists for extent in extents if extent[0] is not None)
+        segments = [section for section in self.sections if section[0][4:8] == b"SEGM"]
+        contents = {number: self.content(segments[number]) for number in sorted({each[0] for each in stored})}
+        need({"R-9.10": all(offset + length <= len(contents[number]) for number, offset, length in stored)})
+        for file in files.values():
+            digest = sha256()
+            for segment, offset, length in file[9]:
+                for at in range(offset, offset + length, 1 << 20):
+                    part = min(1 << 20, offset + length - at)
+                    digest.update(bytes(part) if segment is None else contents[segment][at : at + part])
+            need({"R-9.14 checksum": digest.digest() == file[8]})
+        skipped = {(row[0], row[1]) for row in self.skipped}
+        need({"R-9.11": all(a[0] != b[0] or a[1] + a[2] <= b[1] for a, b in pairwise(stored))})
+        need({"R-9.17": skipped.isdisjoint((row[0], row[1]) for row in self.entries)})
+        need({"R-9.12": all((row[0], row[10]) in files for row in self.entries if row[2] == 3)})
+        for number in sorted(set(range(len(segments))) - contents.keys()):
+            self.content(segments[number])
         for section in self.sections:
             self.body(section)
 
-    def bundle_key(self, identities: bytes | None, passphrase: bytes | None) -> bytes:
-        """13.1 C."""
-        bodies = [self.body(section) for section in self.keys]
-        headers = [(body, age_header(body, 64 << 10)) for body in bodies]
-        locked = [each for each in headers if any(arguments[0] == b"scrypt" for arguments, _ in each[1])]
-        need(len(locked) <= 1 and all(len(stanzas) == 1 for _, stanzas in locked), "R-6.4")
-        need(identities is not None or passphrase is not None, "R-6.12", "KeyRequired")
-        tried = [(each, None) for each in headers if each not in locked] if identities is not None else []
-        for (body, stanzas), secret in [*tried, *((each, passphrase) for each in locked if passphrase is not None)]:
-            if secret is not None:
-                check_scrypt_stanza(*stanzas[0])
-            text = age(body, identities or b"", secret)
-            if text is not None:
-                return key_in(text, self.bundle_id)
-        need(identities is not None or not locked, "R-6.12", "WrongPassphrase")
-        raise Fault("NoKeyFits", "R-6.12")
-
-    def verify_frame(self) -> None:
-        """13.1 D."""
-        mac_key = hmac.digest(self.key, b"ocbundle v1 frame mac\n" + self.bundle_id, "sha256")
-        mac = hmac.digest(mac_key, self.preamble + self.index + self.footer[:80], "sha256")
-        need(hmac.compare_digest(mac, self.footer[80:112]), "R-5.9", AUTH)
-
-    def content(self, section: Section) -> bytes:
-        """The content of a sealed section: 13.1 B, R-6.1 to R-6.3, and section 7."""
-        body = self.body(section)
-        check_sealed_stanzas(age_header(body, 16 << 10))
-        plain = age(body, self.key)
-        if plain is None:
-            raise Fault(AUTH, "R-6.3")
-        start = 8 + int.from_bytes(plain[4:8], "little")
-        need(plain[:4] == b"\x50\x2a\x4d\x18" and 56 <= start <= len(plain), "R-7.1")
-        need(plain[8:48] == b"ocbundle/v1/bind" + self.bundle_id + section.header[4:12], "R-7.2", AUTH)
-        raw = int.from_bytes(plain[48:56], "little")
-        need(raw <= RAW_LIMITS[section.kind], "R-7.5", LIMIT)
-        end, _ = zstd_frame(plain, start, raw)
-        padding = plain[end:]
-        zeros = struct.pack("<II", 0x184D2A51, max(0, len(padding) - 8)) + bytes(max(0, len(padding) - 8))
-        need(padding in (b"", zeros), "R-7.7")
-        journal, size = plain[56:start], 0
-        if journal:
-            need(section.kind == b"SEGM", "R-7.8")
-            journal_end, size = zstd_frame(journal, 0, None, "R-7.8")
-            need(journal_end == len(journal), "R-7.8")
-        content = decompressed(plain[start:end], raw)
-        rows = whole(decompressed(journal, size)) if journal else []
-        need(isinstance(rows, list), "R-7.8")
-        for row in rows:
-            entry_of(row, None)
-        return content
-
-    def verify(self, identities: bytes | None, passphrase: bytes | None) -> None:
-        self.key = self.bundle_key(identities, passphrase)
-        self.verify_frame()
-        self.read_head()
-        check_totals(*(self.head["totals"][key] for key in ("entries", "skipped", "bytes")))
-        self.entries, self.skipped, self.total = list[Entry](), list[list[Value]](), 0
-        self.directories = set[tuple[int, bytes]]()
-        for section in self.by_kind[b"ENTR"]:
-            self.read_batch(section)
-        counted = {"entries": len(self.entries), "skipped": len(self.skipped), "bytes": self.total}
-        need(counted.items() <= self.head["totals"].items(), "R-9.2")
-        self.verify_contents()
-        for section in self.sections:
-            if section.kind not in RAW_LIMITS:
-                self.body(section)
-
-    def read_head(self) -> None:
-        """13.1 E."""
-        head = whole(self.content(self.by_kind[b"MANI"][0]))
-        need(isinstance(head, Table), "R-8.2")
-        need(not isinstance(head.get("bundle_id"), bytes) or head["bundle_id"] == self.bundle_id, "R-9.1", AUTH)
-        check(head, "head", "R-9.0")
-        roots, profiles, totals = [root["name"] for root in head["roots"]], head["profiles"], head["totals"]
-        need(len(set(roots)) == len(roots), "R-9.4")
-        named = {profile["state"] for profile in profiles}
-        named |= {place["root"] for profile in profiles for place in profile["workspaces"]}
-        need(named <= set(roots) and len({profile["name"] for profile in profiles}) == len(profiles), "R-9.5")
-        for owners in (head["users"], head["groups"]):
-            need(all(first[0] < second[0] for first, second in itertools.pairwise(owners)), "R-9.3")
-        need(totals["segments"] == len(self.by_kind[b"SEGM"]), "R-9.2")
-        need(totals["batches"] == len(self.by_kind[b"ENTR"]), "R-9.2")
-        self.head, self.roots = head, [root.encode() for root in roots]
-
-    def read_batch(self, section: Section) -> None:
-        """13.1 F."""
-        batch = whole(self.content(section))
-        need(isinstance(batch, Table), "R-8.2")
-        check(batch, "batch", "R-9.0")
-        before = {place.number for place in self.by_kind[b"SEGM"] if place.at < section.at}
-        for row in batch["entries"]:
-            entry = entry_of(row, len(self.roots))
-            self.check_place(entry)
-            self.entries.append(entry)
-            self.total += entry.size or 0
-            check_totals(len(self.entries), 0, self.total)
-            need(all(segment is None or segment in before for segment, _, _ in entry.extents or ()), "R-9.10")
-        for row in batch["skipped"]:
-            check(row, "skipped", "R-9.16")
-            need(0 <= row[0] < len(self.roots), "R-9.5")
-            check_path(row[1])
-            last = self.skipped[-1] if self.skipped else None
-            need(last is None or walk_order(last[0], last[1]) < walk_order(row[0], row[1]), "R-9.6")
-            self.skipped.append(row)
-            check_totals(0, len(self.skipped), 0)
-
-    def check_place(self, entry: Entry) -> None:
-        """R-9.6, R-9.8, and of R-9.12 that the target stands before the link."""
-        order, last = walk_order(entry.root, entry.path), self.entries[-1] if self.entries else None
-        need(last is None or walk_order(last.root, last.path) < order, "R-9.6")
-        if entry.path:
-            need((entry.root, entry.path.rpartition(b"/")[0]) in self.directories, "R-9.8")
-        else:
-            need(entry.kind in (DIRECTORY, FILE), "R-9.8")
-        if entry.kind == DIRECTORY:
-            self.directories.add((entry.root, entry.path))
-        need(entry.kind != HARD_LINK or walk_order(entry.root, entry.target) < order, "R-9.12")
-
-    def verify_contents(self) -> None:
-        """13.1 G, but for the bodies of other sections."""
-        files = [entry for entry in self.entries if entry.kind == FILE]
-        extents = [extent for file in files for extent in file.extents if extent[0] is not None]
-        used, contents = {extent[0] for extent in extents}, dict[int, bytes]()
-        for number in sorted(used):
-            contents[number] = self.content(self.by_kind[b"SEGM"][number])
-        need(all(offset + length <= len(contents[segment]) for segment, offset, length in extents), "R-9.10")
-        for file in files:
-            digest = hashlib.sha256()
-            for segment, offset, length in file.extents:
-                if segment is not None:
-                    digest.update(contents[segment][offset : offset + length])
-                for at in range(0, length if segment is None else 0, 1 << 20):
-                    digest.update(bytes(min(length - at, 1 << 20)))
-            need(digest.digest() == file.sha256, "R-9.14", CHECKSUM)
-        lists = {tuple(map(tuple, file.extents)) for file in files}  # equal lists may share bytes, and no others
-        stored = sorted(extent for extents in lists for extent in extents if extent[0] is not None)
-        need(all(a[0] != b[0] or a[1] + a[2] <= b[1] for a, b in itertools.pairwise(stored)), "R-9.11")
-        need({(e.root, e.path) for e in self.entries}.isdisjoint((row[0], row[1]) for row in self.skipped), "R-9.17")
-        names = {(file.root, file.path) for file in files}
-        need(all((e.root, e.target) in names for e in self.entries if e.kind == HARD_LINK), "R-9.12")
-        for section in self.by_kind[b"SEGM"]:
-            if section.number not in used:
-                self.content(section)
-
-    def listing(self) -> list[str]:
-        """What the header of a vector says of a sound bundle."""
-        lines = [f"root-digest: {self.root_digest.hex()}"]
-        for entry in self.entries:
-            digest = f"{entry.sha256.hex()} " if entry.kind == FILE else ""
-            target = f" {quote(entry.target)}" if entry.target is not None else ""
-            lines.append(f"{entry.kind}: {digest}{self.name(entry.root, entry.path)}{target}")
-        return lines + [f"skipped: {row[3]} {self.name(row[0], row[1])}" for row in self.skipped]
-
-    def name(self, root: int, path: bytes) -> str:
-        return quote(self.roots[root] + (b"/" + path if path else b""))
-
 
 def outcome(data: bytes, identities: bytes | None = None, passphrase: bytes | None = None) -> tuple[list[str], int]:
-    """The lines that say how a verification ended, and the exit code."""
     try:
         reader = Reader(data)
+        lines = [f"root-digest: {reader.root_digest.hex()}"]
         if identities is None and passphrase is None:
-            reader.verify_checksums()
-            return [f"root-digest: {reader.root_digest.hex()}", "checksums only: nothing against an attacker"], 0
+            reader.key_headers()
+            for section in reader.sections:
+                reader.body(section)
+            return [*lines, "checksums only: nothing against an attacker"], 0
         reader.verify(identities, passphrase)
     except Fault as fault:
         return [" ".join(fault.args)], EXITS.get(fault.args[0], 4)
-    return reader.listing(), 0
-
-
-def load(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("-i", dest="identities", metavar="IDENTITY_FILE", type=load)
-    parser.add_argument("-p", dest="passphrase", metavar="PASSPHRASE_FILE", type=load)
-    parser.add_argument("bundle", metavar="BUNDLE", type=load)
-    options = parser.parse_args()
-    passphrase = options.passphrase and options.passphrase.removesuffix(b"\n")
-    lines, status = outcome(options.bundle, options.identities, passphrase)
-    sys.stdout.write("".join(line + "\n" for line in lines))
-    return status
+    for row in [*reader.entries, *reader.skipped]:
+        name = quote(b"/".join(filter(None, (reader.roots[row[0]], row[1]))))
+        words = ["skipped:", row[3], name]
+        if len(row) > 5:
+            words = [f"{list(KINDS)[row[2]]}:", row[8] and row[8].hex(), name, row[10] and quote(row[10])]
+        lines.append(" ".join(filter(None, words)))
+    return lines, 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser()
+    for option, name in (("-i", "IDENTITY_FILE"), ("-p", "PASSPHRASE_FILE"), ("bundle", "BUNDLE")):
+        parser.add_argument(option, metavar=name, type=lambda path: Path(path).read_bytes())
+    options = parser.parse_args()
+    lines, status = outcome(options.bundle, options.i, options.p and options.p.removesuffix(b"\n"))
+    sys.stdout.write("".join(line + "\n" for line in lines))
+    sys.exit(status)

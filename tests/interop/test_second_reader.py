@@ -1,5 +1,6 @@
 """The second reader agrees with the vectors: what the text says is enough to read, and to reject, what they hold."""
 
+import ast
 import importlib.util
 import os
 import shutil
@@ -14,6 +15,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 VECTORS = sorted((HERE.parents[1] / "spec" / "vectors").glob("*.vector"))
+MOST_LINES = 445
 LISTED = ("root-digest", "directory", "file", "symlink", "hardlink", "skipped")
 
 pytestmark = pytest.mark.skipif(not (shutil.which("age") and shutil.which("zstd")), reason="needs age and zstd")
@@ -63,6 +65,15 @@ def outcomes() -> Iterator[dict[Path, Future[tuple[list[str], str]]]]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield {path: pool.submit(read_twice, path) for path in VECTORS}
         pool.shutdown(cancel_futures=True)
+
+
+def test_the_reader_is_short_and_stands_alone() -> None:
+    text = (HERE / "second_reader.py").read_text()
+    nodes = list(ast.walk(ast.parse(text)))
+    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "." for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names
+    assert len(text.splitlines()) <= MOST_LINES
 
 
 def test_there_are_vectors() -> None:
