@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from itertools import chain, repeat
+from itertools import chain, compress, repeat
 from typing import Any, Final
 
 from ocbundle import limits, paths
@@ -17,7 +17,6 @@ from ocbundle.model import Capture, Entry, Extent, Kind
 
 _NONE: Final = type(None)
 _TYPES: Final = [{kind} for kind in (int, bytes, int, int, int, int, int, int, bytes, list, _NONE, _NONE)]
-_INT64: Final = 1 << 63
 _entry: Final = partial(tuple.__new__, Entry)
 _extent: Final = partial(tuple.__new__, Extent)
 
@@ -29,19 +28,16 @@ def decode(rows: Sequence[Any], roots: Sequence[str]) -> list[Entry | None]:
     number.
     """
     try:
-        plain = [row for row in rows if row[2] == 1 and row[11] is None and len(row[9]) == 1]
-        entries = _decode(plain, roots) if plain else []
-        if len(entries) == len(rows):
-            return [*entries]
-        ready = iter(entries if len(entries) == len(plain) else ())
-        return [next(ready, None) if row[2] == 1 and row[11] is None and len(row[9]) == 1 else None for row in rows]
+        plain = [row[2] == 1 and row[11] is None and len(row[9]) == 1 for row in rows]
     except (TypeError, LookupError):  # something isn't a row at all
         return [None] * len(rows)
+    entries = iter(_decode(list(compress(rows, plain)), roots))
+    return [next(entries, None) if each else None for each in plain]
 
 
 def _decode(rows: list[list[Any]], roots: Sequence[str]) -> list[Entry]:
     """The entries of *rows*, or none at all."""
-    if _types(rows) != {list} or set(map(len, rows)) != {12}:
+    if set(map(len, rows)) != {12}:
         return []
     columns = list(zip(*rows, strict=True))
     if [_types(column) for column in columns] != _TYPES:
@@ -56,7 +52,7 @@ def _decode(rows: list[list[Any]], roots: Sequence[str]) -> list[Entry]:
         (modes, 0, limits.MAX_MODE),
         (uids, 0, limits.MAX_INTEGER),
         (gids, 0, limits.MAX_INTEGER),
-        (times, -_INT64, _INT64 - 1),
+        (times, limits.MIN_TIME_NS, limits.MAX_TIME_NS),
         (segments, 0, limits.MAX_INTEGER),
         (offsets, 0, limits.MAX_INTEGER),
         (lengths, 1, limits.MAX_INTEGER),

@@ -74,6 +74,8 @@ MAX_SYMLINK: Final = 4095
 MAX_EXTRA: Final = 64 * KIB
 MAX_ROOT_NAME: Final = 255
 MAX_MODE: Final = 0o7777
+MIN_TIME_NS: Final = -(1 << 63)
+MAX_TIME_NS: Final = (1 << 63) - 1
 DEFAULT_MAX_TOTAL: Final = 16 * TIB
 """Logical bytes that a reader accepts unless the caller raises it."""
 

@@ -18,7 +18,6 @@ from ocbundle.canonical import Map, encoding_first, pack, unpack, unpack_map
 from ocbundle.errors import LimitExceeded, Malformed
 from ocbundle.model import Capture, Entry, Extent, Kind, Metadata, Reason, Skipped
 
-_INT64: Final = 1 << 63
 _MAX: Final = limits.MAX_INTEGER
 _ROW: Final = 12
 _SKIPPED_ROW: Final = 5
@@ -72,7 +71,7 @@ def entry_row(entry: Entry, root: int) -> Row:
         entry.mtime_ns,
         entry.size if is_file else None,
         entry.sha256 if is_file else None,
-        [list(extent) for extent in entry.extents] if is_file else None,
+        entry.extents if is_file else None,
         entry.target,
         _extra(entry.capture, entry) if entry.capture or entry.xattrs or entry.acl or entry.default_acl else None,
     ]
@@ -205,9 +204,7 @@ def check_journal(data: bytes, known: Mapping[bytes, Entry]) -> None:
         decode_journal(data)
 
 
-def _journal_row(entry: Entry) -> Sequence[object]:
-    if entry.kind is Kind.FILE and not (entry.capture or entry.xattrs or entry.acl):
-        return (*entry[:8], None, entry.extents, None, None)
+def _journal_row(entry: Entry) -> Row:
     row = entry_row(entry, 0)
     row[0], row[8] = entry.root, None
     return row
@@ -229,7 +226,7 @@ def _decode_row(row: object, root_of: Callable[[object], str], shapes: Mapping[i
     size = size or 0
     if not 0 <= mode | uid | gid | size <= _MAX:  # all bits of the limit are set, so no number hides another
         raise Malformed("an entry's number is out of range", path=_shown(path), rule="R-8.8")
-    if not -_INT64 <= mtime_ns < _INT64:
+    if not limits.MIN_TIME_NS <= mtime_ns <= limits.MAX_TIME_NS:
         raise Malformed("an entry's time is out of range", path=_shown(path), rule="R-8.8")
     described = _NOTHING if extra is None else _decode_extra(extra, path, depth + 1)
     return Entry(

@@ -42,8 +42,16 @@ def one_by_one(rows: list[Any]) -> tuple[Entry, ...]:
     return tuple(records._decode_row(row, ROOTS.__getitem__, records._SHAPES, 3) for row in rows)  # type: ignore[arg-type]
 
 
-def test_plain_rows_come_out_at_once_and_others_are_left() -> None:
-    made = columns.decode([ROW, DIRECTORY, ROW], ROOTS)
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(DIRECTORY, id="a directory"),
+        pytest.param([*ROW[:11], {"capture": "grew"}], id="something extra"),
+        pytest.param([*ROW[:9], [[0, 1, 4], [0, 5, 6]], None, None], id="two extents"),
+    ],
+)
+def test_plain_rows_come_out_at_once_and_others_are_left(other: list[Any]) -> None:
+    made = columns.decode([ROW, other, ROW], ROOTS)
     assert made[1] is None
     assert made[0] == made[2]
     entry = made[0]
@@ -93,6 +101,40 @@ def test_a_path_passes_at_once_only_if_it_passes_by_itself(path: bytes) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        (0, 1),
+        (3, 0),
+        (3, limits.MAX_MODE),
+        (4, 0),
+        (4, limits.MAX_INTEGER),
+        (5, 0),
+        (5, limits.MAX_INTEGER),
+        (6, -(1 << 63)),
+        (6, (1 << 63) - 1),
+        (9, [[limits.MAX_INTEGER, 0, 10]]),
+        (9, [[0, limits.MAX_INTEGER, 10]]),
+    ],
+)
+def test_the_ends_of_each_range_pass(field: int, value: object) -> None:
+    changed = copy.deepcopy(ROW)
+    changed[field] = value
+    assert tuple(columns.decode([changed], ROOTS)) == one_by_one([changed])
+
+
+@pytest.mark.parametrize("size", [1, limits.MAX_INTEGER])
+def test_sizes_from_one_byte_on_pass(size: int) -> None:
+    row = [*ROW[:7], size, bytes(32), [[0, 0, size]], None, None]
+    assert tuple(columns.decode([row], ROOTS)) == one_by_one([row])
+
+
+@pytest.mark.parametrize("size", [0, -1, limits.MAX_INTEGER + 1])
+def test_no_other_size_passes(size: int) -> None:
+    row = [*ROW[:7], size, bytes(32), [[0, 0, size]], None, None]
+    assert columns.decode([row], ROOTS) == [None]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
         (0, 2),
         (0, -1),
         (0, True),
@@ -104,15 +146,20 @@ def test_a_path_passes_at_once_only_if_it_passes_by_itself(path: bytes) -> None:
         (3, limits.MAX_MODE + 1),
         (3, -1),
         (4, limits.MAX_INTEGER + 1),
+        (4, -1),
+        (5, limits.MAX_INTEGER + 1),
         (5, -1),
         (6, 1 << 63),
+        (6, -(1 << 63) - 1),
         (7, 11),
         (8, bytes(31)),
         (8, None),
         (9, [[None, 0, 10]]),
         (9, [[0, 1, 9]]),
         (9, [[-1, 1, 10]]),
+        (9, [[1 << 53, 1, 10]]),
         (9, [[0, -1, 10]]),
+        (9, [[0, 1 << 53, 10]]),
         (9, [[0, 1, 10, 0]]),
         (9, [b"abc"]),
         (10, b"x"),

@@ -45,6 +45,7 @@ SUITES: Final = {
     "paths": ("test_paths.py", "test_records.py"),
     "compression": ("test_compression.py", "test_vectors.py"),
     "records": ("test_records.py", "test_vectors.py"),
+    "columns": ("test_columns.py", "test_records.py", "test_vectors.py"),
     "restore": ("test_restore.py",),
 }
 """The modules, and for each the tests that must notice its mutants, the nearest first."""
