@@ -30,6 +30,14 @@ from ocbundle.errors import BundleError
 
 if TYPE_CHECKING:
     from ocbundle.bundle import Bundle, BundleInfo
+    from ocbundle.keyholders import (
+        Identity,
+        Recipient,
+        generate_identity,
+        parse_recipient,
+        read_identities,
+        read_recipients,
+    )
     from ocbundle.model import (
         Capture,
         Entry,
@@ -64,14 +72,6 @@ if TYPE_CHECKING:
     )
     from ocbundle.packing import pack
     from ocbundle.salvaging import salvage
-    from ocbundle.sealing import (
-        Identity,
-        Recipient,
-        generate_identity,
-        parse_recipient,
-        read_identities,
-        read_recipients,
-    )
     from ocbundle.unpacking import recover, unpack
     from ocbundle.verifying import verify
 
@@ -160,7 +160,14 @@ _HOMES: Final = {
     ),
     "packing": ("pack",),
     "salvaging": ("salvage",),
-    "sealing": ("Identity", "Recipient", "generate_identity", "parse_recipient", "read_identities", "read_recipients"),
+    "keyholders": (
+        "Identity",
+        "Recipient",
+        "generate_identity",
+        "parse_recipient",
+        "read_identities",
+        "read_recipients",
+    ),
     "unpacking": ("recover", "unpack"),
     "verifying": ("verify",),
 }

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
-from ocbundle import limits, sealing, wire
+from ocbundle import keyholders, limits, sealing, wire
 from ocbundle.errors import EntryMissing, KeyRequired, NoSpace
+from ocbundle.keyholders import Identity
 from ocbundle.model import Entry, Kind, Level, Manifest, Progress, ProgressCallback, Skipped
 from ocbundle.reader import Container, Reader
-from ocbundle.sealing import Identity
 
 Readable = str | bytes | os.PathLike[str] | BinaryIO
 IdentityLike = str | os.PathLike[str] | Identity
@@ -225,7 +225,7 @@ def known_identities(identities: Iterable[IdentityLike]) -> list[Identity]:
     """*identities*, read from their files where they are paths."""
     known: list[Identity] = []
     for item in identities:
-        known += [item] if isinstance(item, Identity) else sealing.read_identities(item)
+        known += [item] if isinstance(item, Identity) else keyholders.read_identities(item)
     return known
 
 

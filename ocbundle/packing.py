@@ -16,13 +16,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from ocbundle import limits, publish, scan, sealing, selection, weighing
+from ocbundle import keyholders, limits, publish, scan, sealing, selection, weighing
 from ocbundle._version import __version__
 from ocbundle.errors import InvalidRequest, NoSpace
+from ocbundle.keyholders import Recipient
 from ocbundle.model import Host, Manifest, Profile, ProgressCallback, Root, Source, Totals
 from ocbundle.outcomes import PackReport
 from ocbundle.paths import display
-from ocbundle.sealing import BundleKey, Recipient
+from ocbundle.sealing import BundleKey
 from ocbundle.writer import Output, Writer
 
 Writable = str | bytes | os.PathLike[str] | BinaryIO
@@ -262,9 +263,9 @@ def _recipients(recipients: Iterable[RecipientLike]) -> tuple[Recipient, ...]:
         if isinstance(item, Recipient):
             known.append(item)
         elif isinstance(item, str):
-            known.append(sealing.parse_recipient(item))
+            known.append(keyholders.parse_recipient(item))
         else:
-            known += sealing.read_recipients(item)
+            known += keyholders.read_recipients(item)
     return tuple(dict.fromkeys(known))
 
 

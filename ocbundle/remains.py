@@ -28,8 +28,9 @@ from ocbundle.errors import (
     Truncated,
     WrongPassphrase,
 )
+from ocbundle.keyholders import Identity
 from ocbundle.reader import Container
-from ocbundle.sealing import BundleKey, Identity
+from ocbundle.sealing import BundleKey
 
 _WINDOW: Final = 4 * limits.MIB
 _BLOCK: Final = 4 * limits.KIB

@@ -9,11 +9,12 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ocbundle import agefile, compression, sealing, wire
+from ocbundle import agefile, agetext, compression, keyholders, wire
 from ocbundle.agefile import Random
+from ocbundle.keyholders import Identity
 from ocbundle.model import Entry, Host, Kind, Manifest, Metadata, Reason, Role, Root, Sensitivity, Skipped
 from ocbundle.reader import Container, Reader
-from ocbundle.sealing import BundleKey, Identity
+from ocbundle.sealing import BundleKey
 from ocbundle.writer import Writer, Written
 
 ROOT = Root(name="default", role=Role.STATE, source=b"/home/alice/.openclaw")
@@ -29,12 +30,12 @@ def seeded(seed: int = 0) -> Random:
 
 def identity(secret: bytes = SECRET) -> tuple[Identity, ...]:
     """What opens bundles made here."""
-    return sealing.parse_identities(agefile.encode_identity(secret).encode(), "key.txt")
+    return keyholders.parse_identities(agetext.encode_identity(secret).encode(), "key.txt")
 
 
 def recipient(secret: bytes = SECRET) -> str:
     """The recipient that belongs to *secret*."""
-    return agefile.encode_recipient(agefile.x25519_public(secret))
+    return agetext.encode_recipient(agefile.x25519_public(secret))
 
 
 def armor(data: bytes) -> bytes:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support import SECRET, armor, recipient, seeded
 
-from ocbundle import agefile, limits
+from ocbundle import agefile, agetext, limits
 from ocbundle.errors import AuthenticationFailed, InvalidRequest, LimitExceeded, Malformed, WrongPassphrase
 
 PUBLIC = agefile.x25519_public(SECRET)
@@ -55,7 +55,7 @@ def with_header(*lines: bytes, mac: bytes = b"A" * 43) -> bytes:
 @pytest.fixture
 def key_file(tmp_path: Path) -> Path:
     path = tmp_path / "key.txt"
-    path.write_text(agefile.encode_identity(SECRET) + "\n")
+    path.write_text(agetext.encode_identity(SECRET) + "\n")
     return path
 
 
@@ -90,7 +90,7 @@ def test_what_is_sealed_opens_again(length: int) -> None:
 @given(LENGTHS)
 @example(0)
 def test_pyrage_opens_what_is_sealed(length: int) -> None:
-    identity = pyrage.x25519.Identity.from_str(agefile.encode_identity(SECRET))
+    identity = pyrage.x25519.Identity.from_str(agetext.encode_identity(SECRET))
     assert pyrage.decrypt(seal(content(length)), [identity]) == content(length)
 
 
@@ -115,9 +115,9 @@ def test_what_the_age_program_seals_is_opened(length: int) -> None:
 
 def test_the_texts_of_keys_are_those_of_age_keygen() -> None:
     written = subprocess.run(["age-keygen"], capture_output=True, check=True, text=True).stdout.splitlines()
-    secret = agefile.decode_identity(written[2])
-    assert agefile.encode_identity(secret) == written[2]
-    assert f"# public key: {agefile.encode_recipient(agefile.x25519_public(secret))}" == written[1]
+    secret = agetext.decode_identity(written[2])
+    assert agetext.encode_identity(secret) == written[2]
+    assert f"# public key: {agetext.encode_recipient(agefile.x25519_public(secret))}" == written[1]
 
 
 def test_the_same_randomness_gives_the_same_file() -> None:
@@ -468,11 +468,11 @@ ARMORED = armor(seal(b"x" * 100))
 
 
 def test_armor_is_taken_off() -> None:
-    assert agefile.dearmor(b"\n" + ARMORED.replace(b"\n", b"\r\n")) == seal(b"x" * 100)
+    assert agetext.dearmor(b"\n" + ARMORED.replace(b"\n", b"\r\n")) == seal(b"x" * 100)
 
 
 def test_a_binary_file_has_no_armor() -> None:
-    assert agefile.dearmor(seal(b"x")) == seal(b"x")
+    assert agetext.dearmor(seal(b"x")) == seal(b"x")
 
 
 @pytest.mark.parametrize(
@@ -490,15 +490,15 @@ def test_a_binary_file_has_no_armor() -> None:
 )
 def test_broken_armor_is_refused(armored: bytes) -> None:
     with pytest.raises(Malformed):
-        agefile.dearmor(armored)
+        agetext.dearmor(armored)
 
 
 @given(st.binary(min_size=32, max_size=32))
 def test_an_identity_is_decoded_to_its_secret(secret: bytes) -> None:
-    assert agefile.decode_identity(agefile.encode_identity(secret)) == secret
+    assert agetext.decode_identity(agetext.encode_identity(secret)) == secret
 
 
-IDENTITY = agefile.encode_identity(SECRET)
+IDENTITY = agetext.encode_identity(SECRET)
 
 
 @pytest.mark.rule("R-6.5")
@@ -513,14 +513,14 @@ IDENTITY = agefile.encode_identity(SECRET)
         pytest.param(IDENTITY.replace("AGE-SECRET-KEY-", "AGE-SECRET-KEZ-"), id="another prefix"),
         pytest.param("AGE-SECRET-KEY-1", id="the prefix alone"),
         pytest.param(IDENTITY + " ", id="a trailing space"),
-        pytest.param(agefile._bech32_encode("age-secret-key-", bytes(31)).upper(), id="31 bytes"),
-        pytest.param(agefile._bech32_encode("age-secret-key-", bytes(33)).upper(), id="33 bytes"),
+        pytest.param(agetext._bech32_encode("age-secret-key-", bytes(31)).upper(), id="31 bytes"),
+        pytest.param(agetext._bech32_encode("age-secret-key-", bytes(33)).upper(), id="33 bytes"),
         pytest.param(IDENTITY.replace("K", "\u212a"), id="a Kelvin sign for K"),
     ],
 )
 def test_a_text_that_is_no_canonical_identity_is_refused(text: str) -> None:
     with pytest.raises(Malformed):
-        agefile.decode_identity(text)
+        agetext.decode_identity(text)
 
 
 @pytest.mark.rule("R-6.5")
@@ -528,15 +528,15 @@ def test_an_identity_with_any_letter_changed_is_refused() -> None:
     for position in range(len(IDENTITY)):
         letter = "Q" if IDENTITY[position] != "Q" else "P"
         with pytest.raises(Malformed):
-            agefile.decode_identity(IDENTITY[:position] + letter + IDENTITY[position + 1 :])
+            agetext.decode_identity(IDENTITY[:position] + letter + IDENTITY[position + 1 :])
 
 
 @pytest.mark.rule("R-6.5")
 def test_an_identity_with_bits_left_over_is_refused() -> None:
     # 32 bytes are 51 letters of 5 bits and one more bit: four bits must be zero.
-    words = [agefile._BECH32.index(letter) for letter in IDENTITY[16:-6].lower()]
+    words = [agetext._BECH32.index(letter) for letter in IDENTITY[16:-6].lower()]
     words[-1] |= 1
-    checksum = agefile._bech32_polymod([*agefile._bech32_expand("age-secret-key-"), *words, *[0] * 6]) ^ 1
+    checksum = agetext._bech32_polymod([*agetext._bech32_expand("age-secret-key-"), *words, *[0] * 6]) ^ 1
     words += [checksum >> 5 * i & 31 for i in reversed(range(6))]
     with pytest.raises(Malformed):
-        agefile.decode_identity("AGE-SECRET-KEY-1" + "".join(agefile._BECH32[word] for word in words).upper())
+        agetext.decode_identity("AGE-SECRET-KEY-1" + "".join(agetext._BECH32[word] for word in words).upper())

@@ -30,7 +30,7 @@ import pytest
 import support
 
 import ocbundle
-from ocbundle import agefile, cli, limits, paths
+from ocbundle import agefile, agetext, cli, limits, paths
 from ocbundle.cli import demo, keys, pack, progress, sample
 from ocbundle.cli.app import app
 from ocbundle.cli.console import Console
@@ -1059,7 +1059,7 @@ def test_the_key_of_a_plugin_tells_no_recipient_to_pack_to(
     (tmp_path / "age-plugin-fake").write_text("#!/bin/sh\n")
     (tmp_path / "age-plugin-fake").chmod(0o700)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    Path("plugin.txt").write_text(agefile._bech32_encode("age-plugin-fake-", b"").upper())
+    Path("plugin.txt").write_text(agetext._bech32_encode("age-plugin-fake-", b"").upper())
     result = run("pack", packed.directory, "-i", "plugin.txt", "-o", "b")
     assert (result.code, "hint: give it with -r" in result.err) == (2, True)
 

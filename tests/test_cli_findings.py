@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from ocbundle import agefile
+from ocbundle import agefile, agetext
 from ocbundle.cli import run
 
 SECRET: Final = bytes(range(32))
@@ -24,7 +24,7 @@ def home(tmp_path: Path) -> Path:
     state.chmod(0o700)
     (state / "openclaw.json").write_text('{"gateway": {"mode": "remote", "remote": {"url": "wss://big.example"}}}')
     (state / "openclaw.json").chmod(0o600)
-    (tmp_path / "key.txt").write_text(agefile.encode_identity(SECRET))
+    (tmp_path / "key.txt").write_text(agetext.encode_identity(SECRET))
     (tmp_path / "key.txt").chmod(0o600)
     return tmp_path / "home"
 
@@ -42,7 +42,7 @@ def program(home: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monke
 
 @pytest.fixture
 def bundle(program: Run) -> str:
-    recipient = agefile.encode_recipient(agefile.x25519_public(SECRET))
+    recipient = agetext.encode_recipient(agefile.x25519_public(SECRET))
     assert program("pack", "-r", recipient, "-o", "gateway.ocbundle")[0] == 0
     return "gateway.ocbundle"
 

@@ -15,14 +15,14 @@ from typing import Final
 import pytest
 
 import ocbundle
-from ocbundle import Source, agefile, difference, sealing
+from ocbundle import Source, agefile, agetext, difference, keyholders
 from ocbundle.difference import Aspect, Change, Comparison, Difference
 from ocbundle.errors import SourceMissing
 from ocbundle.model import Leave, Reason, Rules, Sensitivity
 from ocbundle.openclaw import counterpart, discover
 
-KEY: Final = sealing.parse_identities(agefile.encode_identity(bytes(range(32))).encode(), "key.txt")
-RECIPIENT: Final = agefile.encode_recipient(agefile.x25519_public(bytes(range(32))))
+KEY: Final = keyholders.parse_identities(agetext.encode_identity(bytes(range(32))).encode(), "key.txt")
+RECIPIENT: Final = agetext.encode_recipient(agefile.x25519_public(bytes(range(32))))
 DAY_S: Final = 86_400
 
 Change_ = tuple[str, str, tuple[str, ...]]

@@ -30,7 +30,7 @@ from support import SECRET
 from trees import IS_ROOT, OTHER, as_user
 
 import ocbundle
-from ocbundle import agefile, cli
+from ocbundle import agetext, cli
 from ocbundle.errors import (
     DamagedBundle,
     GatewayRunning,
@@ -580,7 +580,7 @@ def test_nothing_in_a_bundle_reaches_a_terminal_but_as_text(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "home").mkdir()
     (tmp_path / "evil.ocbundle").write_bytes(evil_bundle())
-    (tmp_path / "key.txt").write_text(agefile.encode_identity(SECRET) + "\n")
+    (tmp_path / "key.txt").write_text(agetext.encode_identity(SECRET) + "\n")
     verb, *rest = command
     cli.run([verb, "evil.ocbundle", "-i", "key.txt", *flags, *rest], {"HOME": str(tmp_path)})
     shown = "".join(capsys.readouterr())

@@ -29,7 +29,7 @@ import pytest
 import support
 
 import ocbundle
-from ocbundle import agefile, cli
+from ocbundle import agetext, cli
 from ocbundle.cli import progress
 from ocbundle.errors import InvalidRequest, TargetExists, TargetFailure
 from ocbundle.model import ProgressCallback
@@ -79,8 +79,8 @@ def furnish(base: Path) -> None:
     (base / "data/sub").mkdir(parents=True)
     (base / "data/hello.txt").write_text("hello\n")
     (base / "data/sub/notes.txt").write_text("notes\n")
-    (base / "key.txt").write_text(f"{agefile.encode_identity(support.SECRET)}\n")
-    (base / "other.txt").write_text(f"{agefile.encode_identity(OTHER_SECRET)}\n")
+    (base / "key.txt").write_text(f"{agetext.encode_identity(support.SECRET)}\n")
+    (base / "other.txt").write_text(f"{agetext.encode_identity(OTHER_SECRET)}\n")
     ocbundle.pack(base / "a.ocbundle", [base / "data"], recipients=[RECIPIENT])
 
 

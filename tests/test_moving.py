@@ -31,7 +31,7 @@ import support
 from trees import IS_ROOT, OTHER, users_directory
 
 import ocbundle
-from ocbundle import agefile, cli, publish, writer
+from ocbundle import agetext, cli, publish, writer
 from ocbundle.errors import (
     BundleError,
     EntryMissing,
@@ -664,7 +664,7 @@ Program = Callable[..., Said]
 def program(packed: Packed, bob: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Program:
     """``ocbundle unpack`` by somebody whose home is Bob's; ``FILE`` stands for the key and the bundle."""
     key = tmp_path / "key.txt"
-    key.write_text(agefile.encode_identity(support.SECRET))
+    key.write_text(agetext.encode_identity(support.SECRET))
 
     def run(*arguments: str | Path) -> Said:
         words = [str(word) for word in arguments]

@@ -14,11 +14,11 @@ from support import SECRET
 from trees import IS_ROOT, mounted
 
 import ocbundle
-from ocbundle import agefile
+from ocbundle import agefile, agetext
 from ocbundle.errors import InvalidRequest, NoSpace, SourceMissing
 from ocbundle.model import ProgressCallback, Sensitivity, Source, Verdict
 
-RECIPIENT = agefile.encode_recipient(agefile.x25519_public(SECRET))
+RECIPIENT = agetext.encode_recipient(agefile.x25519_public(SECRET))
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root to mount")
 
 

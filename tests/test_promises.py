@@ -16,7 +16,7 @@ import pytest
 import support
 
 import ocbundle
-from ocbundle import agefile, limits, records, report, sealing, wire
+from ocbundle import agefile, agetext, keyholders, limits, records, report, wire
 from ocbundle.errors import AuthenticationFailed, ChecksumMismatch, Malformed, UnexpectedContent
 from ocbundle.model import Level, Sensitivity
 from ocbundle.writer import Writer
@@ -24,10 +24,10 @@ from ocbundle.writer import Writer
 VECTORS = Path(__file__).parents[1] / "spec" / "vectors"
 
 
-def vector(name: str) -> tuple[bytes, tuple[sealing.Identity, ...]]:
+def vector(name: str) -> tuple[bytes, tuple[keyholders.Identity, ...]]:
     header, _, data = (VECTORS / f"{name}.vector").read_bytes().partition(b"\n\n")
     fields = dict(line.split(": ", 1) for line in header.decode().split("\n") if ": " in line)
-    return data, sealing.parse_identities(fields["identity"].encode(), "vector")
+    return data, keyholders.parse_identities(fields["identity"].encode(), "vector")
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_bundle_has_no_sections_but_those_of_its_version() -> None:
 def test_the_bundle_keys_recipient_stands_nowhere_in_clear() -> None:
     packed = support.packed(support.fill_small)
     public = agefile.x25519_public(packed.key.secret)
-    shown = agefile.encode_recipient(public)
+    shown = agetext.encode_recipient(public)
     for text in (public, public.hex().encode(), base64.b64encode(public).rstrip(b"="), shown.encode()):
         assert text not in packed.data
 

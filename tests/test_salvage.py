@@ -32,7 +32,20 @@ from support import (
 )
 
 import ocbundle
-from ocbundle import agefile, canonical, cli, compression, heads, limits, records, remains, salvaged, wire, wreck
+from ocbundle import (
+    agefile,
+    agetext,
+    canonical,
+    cli,
+    compression,
+    heads,
+    limits,
+    records,
+    remains,
+    salvaged,
+    wire,
+    wreck,
+)
 from ocbundle.errors import (
     BundleError,
     ChecksumMismatch,
@@ -737,7 +750,7 @@ def test_progress_is_told(tmp_path: Path) -> None:
 @pytest.fixture
 def damaged(tmp_path: Path) -> Path:
     """A bundle without an end, and the key to it beside it."""
-    (tmp_path / "key.txt").write_text(f"{agefile.encode_identity(SECRET)}\n")
+    (tmp_path / "key.txt").write_text(f"{agetext.encode_identity(SECRET)}\n")
     (tmp_path / "damaged.ocbundle").write_bytes(without(wire.ENTR)[:-200])
     return tmp_path
 

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support import BUNDLE_ID, SECRET, armor, identity, keys_body, recipient, seeded
 
-from ocbundle import agefile, limits, sealing
+from ocbundle import agefile, agetext, keyholders, limits, sealing
 from ocbundle.errors import (
     AuthenticationFailed,
     BundleError,
@@ -32,7 +32,8 @@ from ocbundle.errors import (
     NoKeyFits,
     WrongPassphrase,
 )
-from ocbundle.sealing import BundleKey, Identity, Recipient
+from ocbundle.keyholders import Identity, Recipient
+from ocbundle.sealing import BundleKey
 
 KEY = BundleKey.generate(seeded(1))
 PASSPHRASE = "correct horse battery staple"
@@ -73,19 +74,19 @@ def chain(error: BaseException) -> str:
 
 def tag_text() -> str:
     point = ec.derive_private_key(7, ec.SECP256R1()).public_key()
-    return agefile._bech32_encode("age1tag", point.public_bytes(Encoding.X962, PublicFormat.CompressedPoint))
+    return agetext._bech32_encode("age1tag", point.public_bytes(Encoding.X962, PublicFormat.CompressedPoint))
 
 
 def tagpq_text() -> str:
     """A recipient that nobody can open: a lattice of zeros has the form of a key."""
     point = ec.derive_private_key(7, ec.SECP256R1()).public_key()
     encoded = bytes(1184) + point.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    return agefile._bech32_encode("age1tagpq", encoded)
+    return agetext._bech32_encode("age1tagpq", encoded)
 
 
 @pytest.mark.rule("R-6.5", "R-6.10")
 def test_an_x25519_recipient_opens_what_is_sealed_to_it() -> None:
-    bodies = wrap(sealing.parse_recipient(recipient()))
+    bodies = wrap(keyholders.parse_recipient(recipient()))
     assert kinds(bodies) == [("X25519",)]
     assert unwrap(bodies, *identity()) == KEY
 
@@ -93,33 +94,33 @@ def test_an_x25519_recipient_opens_what_is_sealed_to_it() -> None:
 @pytest.mark.parametrize("kind", ["ed25519", "rsa"])
 def test_an_ssh_key_opens_what_is_sealed_to_it(tmp_path: Path, kind: str) -> None:
     path = keygen(tmp_path / "key", "-t", kind, "-C", "alice@alpha")
-    parsed = sealing.parse_recipient((tmp_path / "key.pub").read_text())
+    parsed = keyholders.parse_recipient((tmp_path / "key.pub").read_text())
     assert (parsed.kind, parsed.text.count(" ")) == (f"ssh-{kind}", 1)
     bodies = wrap(parsed)
-    (opener,) = sealing.read_identities(path)
+    (opener,) = keyholders.read_identities(path)
     assert kinds(bodies) == [(f"ssh-{kind}",)]
     assert opener.recipient == parsed.text
     assert unwrap(bodies, opener) == KEY
 
 
 def test_a_tag_recipient_gets_a_stanza() -> None:
-    parsed = sealing.parse_recipient(tag_text())
+    parsed = keyholders.parse_recipient(tag_text())
     assert (parsed.kind, parsed.is_post_quantum) == ("p256tag", False)
     assert kinds(wrap(parsed)) == [("p256tag",)]
 
 
 @pytest.mark.rule("R-6.6")
 def test_post_quantum_and_classic_recipients_get_sections_of_their_own() -> None:
-    parsed = sealing.parse_recipient(tagpq_text())
+    parsed = keyholders.parse_recipient(tagpq_text())
     assert (parsed.kind, parsed.is_post_quantum) == ("mlkem768p256tag", True)
-    bodies = wrap(parsed, sealing.parse_recipient(recipient()), sealing.parse_recipient(tag_text()))
+    bodies = wrap(parsed, keyholders.parse_recipient(recipient()), keyholders.parse_recipient(tag_text()))
     assert kinds(bodies) == [("X25519", "p256tag"), ("mlkem768p256tag",)]
 
 
 @pytest.mark.rule("R-6.10")
 def test_the_stock_age_program_reads_the_key_and_the_recipients(tmp_path: Path) -> None:
-    (tmp_path / "me.txt").write_text(agefile.encode_identity(SECRET))
-    (body,) = wrap(sealing.parse_recipient(recipient()), sealing.parse_recipient(tag_text()))
+    (tmp_path / "me.txt").write_text(agetext.encode_identity(SECRET))
+    (body,) = wrap(keyholders.parse_recipient(recipient()), keyholders.parse_recipient(tag_text()))
     age = subprocess.run(["age", "-d", "-i", tmp_path / "me.txt"], input=body, capture_output=True, check=True)
     assert age.stdout.decode().splitlines() == [
         f"# bundle: {BUNDLE_ID.hex()}",
@@ -130,8 +131,8 @@ def test_the_stock_age_program_reads_the_key_and_the_recipients(tmp_path: Path) 
 
 
 def test_a_recipient_given_twice_gets_one_stanza() -> None:
-    one = sealing.parse_recipient(recipient())
-    assert kinds(wrap(one, sealing.parse_recipient(f" {recipient()}\n"))) == [("X25519",)]
+    one = keyholders.parse_recipient(recipient())
+    assert kinds(wrap(one, keyholders.parse_recipient(f" {recipient()}\n"))) == [("X25519",)]
 
 
 @pytest.mark.parametrize(
@@ -154,21 +155,21 @@ def test_a_recipient_given_twice_gets_one_stanza() -> None:
 )
 def test_a_text_that_is_no_recipient_is_refused(text: str) -> None:
     with pytest.raises(InvalidRecipient) as caught:
-        sealing.parse_recipient(text)
+        keyholders.parse_recipient(text)
     assert len(caught.value.message) < 200
     assert "\x1b" not in caught.value.message
 
 
 def test_native_post_quantum_recipients_are_refused_by_name() -> None:
     with pytest.raises(InvalidRecipient, match="age1pq1"):
-        sealing.parse_recipient("age1pq1qqqq")
+        keyholders.parse_recipient("age1pq1qqqq")
 
 
 def test_a_secret_key_given_as_a_recipient_is_not_repeated() -> None:
-    text = agefile.encode_identity(SECRET)
+    text = agetext.encode_identity(SECRET)
     for given in (text, text.lower()):
         with pytest.raises(InvalidRecipient, match="secret key") as caught:
-            sealing.parse_recipient(given)
+            keyholders.parse_recipient(given)
         assert text[20:40] not in chain(caught.value).upper()
 
 
@@ -178,14 +179,14 @@ def test_a_secret_key_given_as_a_recipient_is_not_repeated() -> None:
 def test_a_recipients_file_may_have_comments_and_empty_lines(tmp_path: Path) -> None:
     path = tmp_path / "team.txt"
     path.write_text(f"# the team\n\n{recipient()}\r\n  # more\n{tag_text()}  \n")
-    assert [parsed.text for parsed in sealing.read_recipients(path)] == [recipient(), tag_text()]
+    assert [parsed.text for parsed in keyholders.read_recipients(path)] == [recipient(), tag_text()]
 
 
 def test_a_bad_line_of_a_recipients_file_is_named_and_not_repeated(tmp_path: Path) -> None:
     path = tmp_path / "team.txt"
     path.write_text(f"{recipient()}\nhushhush\n")
     with pytest.raises(InvalidRecipient, match="line 2 isn't") as caught:
-        sealing.read_recipients(path)
+        keyholders.read_recipients(path)
     assert "hushhush" not in chain(caught.value)
 
 
@@ -194,23 +195,23 @@ def test_a_private_key_given_as_a_recipients_file_is_not_repeated(tmp_path: Path
     lines = path.read_text().splitlines()
     path.write_text("\n".join(lines[1:]))
     with pytest.raises(InvalidRecipient) as caught:
-        sealing.read_recipients(path)
+        keyholders.read_recipients(path)
     assert lines[1] not in chain(caught.value)
 
 
 def test_a_recipients_file_without_a_recipient_is_refused(tmp_path: Path) -> None:
     (tmp_path / "team.txt").write_text("# nobody\n")
     with pytest.raises(InvalidRecipient, match="no recipient"):
-        sealing.read_recipients(tmp_path / "team.txt")
+        keyholders.read_recipients(tmp_path / "team.txt")
 
 
 def test_a_file_too_long_for_keys_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "huge").open("wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(InvalidRequest, match="too long"):
-        sealing.read_recipients(tmp_path / "huge")
+        keyholders.read_recipients(tmp_path / "huge")
     with pytest.raises(InvalidRequest, match="too long"):
-        sealing.read_identities(tmp_path / "huge")
+        keyholders.read_identities(tmp_path / "huge")
 
 
 # --- what can't be wrapped ------------------------------------------------------------------------------------------
@@ -229,7 +230,7 @@ def test_an_empty_passphrase_is_refused() -> None:
 @pytest.mark.rule("R-6.6")
 def test_a_hundred_recipients_fit_and_one_more_is_refused() -> None:
     rng = seeded()
-    many = [sealing.parse_recipient(recipient(rng(32))) for _ in range(101)]
+    many = [keyholders.parse_recipient(recipient(rng(32))) for _ in range(101)]
     assert kinds(wrap(*many[:100])) == [("X25519",) * 100]
     with pytest.raises(InvalidRequest, match="101"):
         wrap(*many)
@@ -239,7 +240,7 @@ def rsa_recipient(number: int) -> Recipient:
     """A recipient of 4096 bits that nobody can open: its modulus is no product of primes."""
     modulus = int.from_bytes(b"\xc1" + seeded(number)(510) + b"\x01")
     public = rsa.RSAPublicNumbers(65537, modulus).public_key()
-    return sealing.parse_recipient(public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode())
+    return keyholders.parse_recipient(public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode())
 
 
 @pytest.mark.rule("R-6.8")
@@ -261,17 +262,17 @@ def test_a_passphrase_is_written_with_work_factor_18() -> None:
 @pytest.mark.usefixtures("cheap")
 def test_a_passphrase_and_recipients_of_all_kinds_open_one_bundle(tmp_path: Path) -> None:
     path = keygen(tmp_path / "key", "-t", "ed25519")
-    ssh = sealing.parse_recipient((tmp_path / "key.pub").read_text())
+    ssh = keyholders.parse_recipient((tmp_path / "key.pub").read_text())
     bodies = wrap(
-        sealing.parse_recipient(recipient()),
+        keyholders.parse_recipient(recipient()),
         ssh,
-        sealing.parse_recipient(tagpq_text()),
+        keyholders.parse_recipient(tagpq_text()),
         passphrase=PASSPHRASE,
     )
     assert kinds(bodies) == [("scrypt",), ("X25519", "ssh-ed25519"), ("mlkem768p256tag",)]
     stranger = identity(OTHER)
     assert unwrap(bodies, *identity()) == KEY
-    assert unwrap(bodies, *stranger, *sealing.read_identities(path)) == KEY
+    assert unwrap(bodies, *stranger, *keyholders.read_identities(path)) == KEY
     assert unwrap(bodies, passphrase=PASSPHRASE) == KEY
     assert unwrap(bodies, *stranger, passphrase=PASSPHRASE) == KEY
 
@@ -279,7 +280,7 @@ def test_a_passphrase_and_recipients_of_all_kinds_open_one_bundle(tmp_path: Path
 @pytest.mark.usefixtures("cheap")
 @pytest.mark.rule("R-6.12")
 def test_what_opens_nothing_is_named_for_what_was_given() -> None:
-    to_key, to_passphrase = wrap(sealing.parse_recipient(recipient())), wrap(passphrase=PASSPHRASE)
+    to_key, to_passphrase = wrap(keyholders.parse_recipient(recipient())), wrap(passphrase=PASSPHRASE)
     stranger = identity(OTHER)
     for bodies, identities, passphrase, error in [
         (to_key, (), None, KeyRequired),
@@ -299,7 +300,7 @@ def test_what_opens_nothing_is_named_for_what_was_given() -> None:
 
 def test_what_does_not_open_is_named_by_the_files_that_were_tried() -> None:
     with pytest.raises(NoKeyFits, match=r"key\.txt"):
-        unwrap(wrap(sealing.parse_recipient(recipient())), *identity(OTHER))
+        unwrap(wrap(keyholders.parse_recipient(recipient())), *identity(OTHER))
 
 
 @pytest.mark.rule("R-6.4")
@@ -448,17 +449,17 @@ def test_a_section_with_a_header_longer_than_16_kib_is_refused() -> None:
 
 def test_a_generated_identity_is_a_file_that_age_keygen_could_have_written() -> None:
     now = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
-    text, public = sealing.generate_identity(now=now, random=seeded())
+    text, public = keyholders.generate_identity(now=now, random=seeded())
     assert text.splitlines()[:2] == ["# created: 2026-01-02T03:04:05+00:00", f"# public key: {public}"]
     keygen = subprocess.run(["age-keygen", "-y"], input=text, capture_output=True, check=True, text=True)
     assert keygen.stdout.strip() == public
-    assert sealing.parse_identities(text.encode(), "key.txt")[0].recipient == public
+    assert keyholders.parse_identities(text.encode(), "key.txt")[0].recipient == public
 
 
 def test_an_identity_file_may_hold_several_with_comments_between() -> None:
-    lines = [agefile.encode_identity(secret) for secret in (SECRET, OTHER)]
+    lines = [agetext.encode_identity(secret) for secret in (SECRET, OTHER)]
     data = f"# one\r\n{lines[0]}\r\n\n  # two\n {lines[1]}\n".encode()
-    found = sealing.parse_identities(data, "key.txt")
+    found = keyholders.parse_identities(data, "key.txt")
     assert [item.recipient for item in found] == [recipient(), recipient(OTHER)]
 
 
@@ -469,8 +470,8 @@ def test_an_identity_file_may_hold_several_with_comments_between() -> None:
         pytest.param(b"# public key: age1\n", id="comments"),
         pytest.param(recipient().encode(), id="a recipient"),
         pytest.param(b"\xff\xfe\0\0", id="no text"),
-        pytest.param(agefile.encode_identity(SECRET)[:-1].encode(), id="cut off"),
-        pytest.param(agefile.encode_identity(SECRET).encode() + b"\nx", id="a bad second line"),
+        pytest.param(agetext.encode_identity(SECRET)[:-1].encode(), id="cut off"),
+        pytest.param(agetext.encode_identity(SECRET).encode() + b"\nx", id="a bad second line"),
         pytest.param(b"AGE-PLUGIN-", id="no plugin"),
         pytest.param(b"-----BEGIN OPENSSH PRIVATE KEY-----\nx\n-----END OPENSSH PRIVATE KEY-----\n", id="no SSH key"),
         pytest.param(b"-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n", id="no PEM key"),
@@ -481,19 +482,19 @@ def test_an_identity_file_may_hold_several_with_comments_between() -> None:
 )
 def test_a_file_without_an_identity_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidIdentity) as caught:
-        sealing.parse_identities(data, "key.txt", lambda _: "x")
-    assert agefile.encode_identity(SECRET)[20:40] not in chain(caught.value)
+        keyholders.parse_identities(data, "key.txt", lambda _: "x")
+    assert agetext.encode_identity(SECRET)[20:40] not in chain(caught.value)
 
 
 def test_a_line_that_is_no_identity_is_named_and_not_repeated() -> None:
-    data = f"{agefile.encode_identity(SECRET)}\nAGE-SECRET-KEY-1HUSHHUSH\n".encode()
+    data = f"{agetext.encode_identity(SECRET)}\nAGE-SECRET-KEY-1HUSHHUSH\n".encode()
     with pytest.raises(InvalidIdentity, match="line 2") as caught:
-        sealing.parse_identities(data, "key.txt")
+        keyholders.parse_identities(data, "key.txt")
     assert "HUSHHUSH" not in chain(caught.value)
 
 
 def sealed_identity(*, armored: bool) -> bytes:
-    sealed = agefile.seal_passphrase(agefile.encode_identity(SECRET).encode(), PASSPHRASE, seeded(), work_factor=2)
+    sealed = agefile.seal_passphrase(agetext.encode_identity(SECRET).encode(), PASSPHRASE, seeded(), work_factor=2)
     return armor(sealed) if armored else sealed
 
 
@@ -506,7 +507,7 @@ def test_an_identity_file_under_a_passphrase_is_opened_by_asking_once(tmp_path: 
         asked.append(name)
         return PASSPHRASE
 
-    (found,) = sealing.read_identities(tmp_path / "key.age", ask)
+    (found,) = keyholders.read_identities(tmp_path / "key.age", ask)
     assert (found.recipient, asked) == (recipient(), [str(tmp_path / "key.age")])
 
 
@@ -525,13 +526,13 @@ def changed(data: bytes) -> bytes:
 )
 def test_an_identity_file_that_does_not_open_is_named(data: bytes, answer: str, error: type[BundleError]) -> None:
     with pytest.raises(error, match=r"key\.age") as caught:
-        sealing.parse_identities(data, "key.age", lambda _: answer)
+        keyholders.parse_identities(data, "key.age", lambda _: answer)
     assert PASSPHRASE not in chain(caught.value)
 
 
 def test_an_identity_file_under_a_passphrase_and_nobody_to_ask_is_refused() -> None:
     with pytest.raises(InvalidIdentity, match="passphrase"):
-        sealing.parse_identities(sealed_identity(armored=False), "key.age")
+        keyholders.parse_identities(sealed_identity(armored=False), "key.age")
 
 
 SSH_KEYS = [
@@ -546,24 +547,24 @@ SSH_KEYS = [
 @pytest.mark.parametrize("passphrase", ["", PASSPHRASE], ids=["plain", "encrypted"])
 def test_an_ssh_key_of_every_form_opens_a_bundle(tmp_path: Path, arguments: tuple[str, ...], passphrase: str) -> None:
     path = keygen(tmp_path / "key", *arguments, passphrase=passphrase)
-    bodies = wrap(sealing.parse_recipient((tmp_path / "key.pub").read_text()))
-    assert unwrap(bodies, *sealing.read_identities(path, lambda _: passphrase)) == KEY
+    bodies = wrap(keyholders.parse_recipient((tmp_path / "key.pub").read_text()))
+    assert unwrap(bodies, *keyholders.read_identities(path, lambda _: passphrase)) == KEY
 
 
 @pytest.mark.parametrize("arguments", SSH_KEYS)
 def test_an_encrypted_ssh_key_with_another_passphrase_is_refused(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     path = keygen(tmp_path / "key", *arguments, passphrase=PASSPHRASE)
     with pytest.raises(WrongPassphrase):
-        sealing.read_identities(path, lambda _: "wrong")
+        keyholders.read_identities(path, lambda _: "wrong")
     with pytest.raises(WrongPassphrase):
-        sealing.read_identities(path, lambda _: "")
+        keyholders.read_identities(path, lambda _: "")
     with pytest.raises(InvalidIdentity, match="passphrase"):
-        sealing.read_identities(path)
+        keyholders.read_identities(path)
 
 
 def test_an_ssh_key_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidIdentity, match="another kind"):
-        sealing.read_identities(keygen(tmp_path / "key", "-t", "ecdsa"))
+        keyholders.read_identities(keygen(tmp_path / "key", "-t", "ecdsa"))
 
 
 def test_an_ssh_key_that_pyrage_does_not_take_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -575,7 +576,7 @@ def test_an_ssh_key_that_pyrage_does_not_take_is_refused(tmp_path: Path, monkeyp
     path = keygen(tmp_path / "key", "-t", "ed25519")
     monkeypatch.setattr(pyrage.ssh, "Identity", Refusing)
     with pytest.raises(InvalidIdentity, match="can't be used") as caught:
-        sealing.read_identities(path)
+        keyholders.read_identities(path)
     assert path.read_text().splitlines()[1] not in chain(caught.value)
 
 
@@ -585,13 +586,13 @@ def test_an_older_cryptography_that_misses_a_passphrase_is_understood(monkeypatc
 
     monkeypatch.setattr(serialization, "load_ssh_private_key", load)
     with pytest.raises(InvalidIdentity, match="passphrase"):
-        sealing.parse_identities(b"-----BEGIN OPENSSH PRIVATE KEY-----", "key")
+        keyholders.parse_identities(b"-----BEGIN OPENSSH PRIVATE KEY-----", "key")
 
 
 def test_an_ssh_passphrase_that_is_no_text_is_refused_without_being_repeated(tmp_path: Path) -> None:
     path = keygen(tmp_path / "key", "-t", "ed25519", passphrase=PASSPHRASE)
     with pytest.raises(InvalidRequest) as caught:
-        sealing.read_identities(path, lambda _: "hush\udc80hush")
+        keyholders.read_identities(path, lambda _: "hush\udc80hush")
     assert "hush" not in chain(caught.value).replace('"hush\\udc80hush"', "")
 
 
@@ -639,8 +640,8 @@ for args, body in got:
         read()
 write(b"done")
 '''
-PLUGIN_RECIPIENT = agefile._bech32_encode("age1fake", b"12345")
-PLUGIN_IDENTITY = agefile._bech32_encode("age-plugin-fake-", b"").upper()
+PLUGIN_RECIPIENT = agetext._bech32_encode("age1fake", b"12345")
+PLUGIN_IDENTITY = agetext._bech32_encode("age-plugin-fake-", b"").upper()
 
 Install = Callable[[str], None]
 
@@ -659,37 +660,37 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 def plugin_identity() -> tuple[Identity, ...]:
-    return sealing.parse_identities(PLUGIN_IDENTITY.encode(), "key.txt")
+    return keyholders.parse_identities(PLUGIN_IDENTITY.encode(), "key.txt")
 
 
 def test_a_plugin_opens_what_it_sealed(install: Install) -> None:
     install("works")
-    parsed = sealing.parse_recipient(PLUGIN_RECIPIENT)
-    bodies = wrap(parsed, sealing.parse_recipient(recipient()))
+    parsed = keyholders.parse_recipient(PLUGIN_RECIPIENT)
+    bodies = wrap(parsed, keyholders.parse_recipient(recipient()))
     assert (parsed.kind, kinds(bodies)) == ("plugin:fake", [("fake", "X25519")])
     assert unwrap(bodies, *plugin_identity()) == KEY
 
 
 def test_a_plugins_questions_are_declined_without_asking_anyone(install: Install) -> None:
     install("asks")
-    assert unwrap(wrap(sealing.parse_recipient(PLUGIN_RECIPIENT)), *plugin_identity()) == KEY
+    assert unwrap(wrap(keyholders.parse_recipient(PLUGIN_RECIPIENT)), *plugin_identity()) == KEY
 
 
 def test_a_plugin_that_has_nothing_to_open_fits_nothing(install: Install) -> None:
     install("works")
     with pytest.raises(NoKeyFits, match="no identity"):
-        unwrap(wrap(sealing.parse_recipient(recipient())), *plugin_identity())
+        unwrap(wrap(keyholders.parse_recipient(recipient())), *plugin_identity())
 
 
 def test_a_plugin_that_refuses_to_seal_is_the_recipients_failure(install: Install) -> None:
     install("refuses")
     with pytest.raises(InvalidRecipient, match="no token"):
-        wrap(sealing.parse_recipient(PLUGIN_RECIPIENT))
+        wrap(keyholders.parse_recipient(PLUGIN_RECIPIENT))
 
 
 def test_a_plugin_that_refuses_to_open_is_no_tampering(install: Install) -> None:
     install("works")
-    bodies = wrap(sealing.parse_recipient(PLUGIN_RECIPIENT))
+    bodies = wrap(keyholders.parse_recipient(PLUGIN_RECIPIENT))
     install("refuses")
     with pytest.raises(NoKeyFits, match="no token"):
         unwrap(bodies, *plugin_identity())
@@ -698,14 +699,14 @@ def test_a_plugin_that_refuses_to_open_is_no_tampering(install: Install) -> None
 @pytest.mark.rule("R-6.1")
 def test_a_changed_section_is_tampering_also_where_a_plugin_opens_it(install: Install) -> None:
     install("works")
-    (body,) = wrap(sealing.parse_recipient(PLUGIN_RECIPIENT))
+    (body,) = wrap(keyholders.parse_recipient(PLUGIN_RECIPIENT))
     with pytest.raises(AuthenticationFailed):
         unwrap([changed(body)], *plugin_identity())
 
 
 def test_a_plugin_that_is_not_installed_is_named() -> None:
     with pytest.raises(InvalidRecipient, match="fake") as caught:
-        sealing.parse_recipient(PLUGIN_RECIPIENT)
+        keyholders.parse_recipient(PLUGIN_RECIPIENT)
     assert "age-plugin-fake" in (caught.value.hint or "")
     with pytest.raises(InvalidIdentity, match="fake"):
         plugin_identity()
@@ -715,7 +716,7 @@ def test_a_plugin_that_is_not_installed_is_named() -> None:
 
 
 def test_no_secret_stands_in_any_representation() -> None:
-    secret = agefile.encode_identity(SECRET)
+    secret = agetext.encode_identity(SECRET)
     shown = repr(KEY) + str(KEY) + repr(identity()) + str(identity()[0])
     for hidden in (secret, KEY.text.decode(), repr(SECRET), repr(KEY.secret), KEY.secret.hex()):
         assert hidden not in shown

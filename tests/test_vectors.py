@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pytest
 
 import ocbundle
-from ocbundle import errors, sealing
+from ocbundle import errors, keyholders
 from ocbundle.bundle import Bundle
 from ocbundle.errors import BundleError
 from ocbundle.model import Entry, Kind, Level
@@ -50,7 +50,7 @@ class Vector:
 
 def _open(vector: Vector) -> Bundle:
     identity = vector.get("identity")
-    identities = sealing.parse_identities(identity.encode(), "vector") if identity else ()
+    identities = keyholders.parse_identities(identity.encode(), "vector") if identity else ()
     return Bundle.open(io.BytesIO(vector.data), identities=identities, passphrase=vector.get("passphrase"))
 
 

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 import click
 
 import ocbundle
-from ocbundle import paths, report, sealing
+from ocbundle import keyholders, paths, report
 from ocbundle.cli import exits, options, sample, signals
 from ocbundle.cli.console import Console
 from ocbundle.errors import BundleError, DamagedBundle
@@ -70,10 +70,10 @@ def _walk_through(console: Console, directory: bytes) -> tuple[int, list[str]]:
     _step(console, f"made up a gateway in {paths.display(home)}: two profiles, a workspace elsewhere, a database "
           "whose newest rows are only in its write-ahead log")  # fmt: skip
 
-    text, recipient = sealing.generate_identity(now=datetime.now(UTC))
+    text, recipient = keyholders.generate_identity(now=datetime.now(UTC))
     with open(os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
         file.write(text)
-    identities = sealing.read_identities(key_file)
+    identities = keyholders.read_identities(key_file)
     _step(console, f"$ ocbundle keygen -o key.txt\n{recipient}")
 
     found = openclaw.discover({"HOME": os.fsdecode(home)})

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import click
 
-from ocbundle import publish, sealing
+from ocbundle import keyholders, publish
 from ocbundle.cli import exits, options
 from ocbundle.cli.console import Console
 from ocbundle.errors import TargetExists
@@ -28,7 +28,7 @@ Keep the file: it alone opens what is sealed to its public key.
 @click.pass_obj
 def keygen(console: Console, *, output: str | None) -> int:
     """Make a key pair, and write the identity file as age-keygen does."""
-    text, recipient = sealing.generate_identity(now=datetime.now(UTC).astimezone())
+    text, recipient = keyholders.generate_identity(now=datetime.now(UTC).astimezone())
     if output is None or output == "-":
         console.data_on_stdout = True
         sys.stdout.write(text)

@@ -11,7 +11,7 @@ from typing import Final
 
 import click
 
-from ocbundle import sealing
+from ocbundle import keyholders
 from ocbundle.bundle import Bundle
 from ocbundle.cli.console import Console
 from ocbundle.errors import BundleError, DamagedBundle, InvalidRequest, KeyRequired
@@ -28,7 +28,7 @@ GROUPS: Final = 7
 class Locks:
     """What a new bundle is sealed to."""
 
-    recipients: tuple[sealing.Recipient, ...] = ()
+    recipients: tuple[keyholders.Recipient, ...] = ()
     passphrase: str | None = field(default=None, repr=False)
 
 
@@ -36,7 +36,7 @@ class Locks:
 class Keys:
     """What a bundle may be opened with."""
 
-    identities: tuple[sealing.Identity, ...] = field(default=(), repr=False)
+    identities: tuple[keyholders.Identity, ...] = field(default=(), repr=False)
     passphrase: str | None = field(default=None, repr=False)
 
 
@@ -60,11 +60,11 @@ def locks(
     if from_environment:
         recipients = environ.get("OCBUNDLE_RECIPIENTS", "").replace(",", "\n").splitlines()
         recipients_files = [path] if (path := environ.get("OCBUNDLE_RECIPIENTS_FILE")) else []
-    found = [sealing.parse_recipient(text.strip()) for text in recipients if text.strip()]
+    found = [keyholders.parse_recipient(text.strip()) for text in recipients if text.strip()]
     for path in recipients_files:
-        found += sealing.read_recipients(_standard_input(path))
+        found += keyholders.read_recipients(_standard_input(path))
     for path in identity_files:
-        identities = sealing.read_identities(_standard_input(path), ask=_Asker(console))
+        identities = keyholders.read_identities(_standard_input(path), ask=_Asker(console))
         found += [_recipient(identity) for identity in identities]
     secret = None
     if passphrase or (from_environment and any(environ.get(name) for name in PASSPHRASE_SOURCES)):
@@ -95,9 +95,9 @@ def keys(
         identity_files = [path]
     if source == "-" and "-" in identity_files:
         raise click.UsageError("standard input can't be both the bundle and the identity file")
-    identities: list[sealing.Identity] = []
+    identities: list[keyholders.Identity] = []
     for path in identity_files:
-        identities += sealing.read_identities(_standard_input(path), ask=_Asker(console))
+        identities += keyholders.read_identities(_standard_input(path), ask=_Asker(console))
     secret = None
     if passphrase or from_environment:
         secret = _configured(console)
@@ -109,12 +109,12 @@ def keys(
     return Keys(identities=tuple(identities), passphrase=secret or None)
 
 
-def _recipient(identity: sealing.Identity) -> sealing.Recipient:
+def _recipient(identity: keyholders.Identity) -> keyholders.Recipient:
     if identity.recipient is None:
         raise InvalidRequest(
             f"{identity.label}: a plugin's identity doesn't tell its recipient", hint="give it with -r"
         )
-    return sealing.parse_recipient(identity.recipient)
+    return keyholders.parse_recipient(identity.recipient)
 
 
 def _only_a_passphrase(source: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Final
 
 import ocbundle
 from faults.scenes import Lab
-from ocbundle import compression, records, sealing, wire
+from ocbundle import compression, keyholders, records, sealing, wire
 from ocbundle.errors import BundleError
 from ocbundle.model import Entry, Kind
 from ocbundle.outcomes import Condition, SalvageReport
@@ -83,7 +83,7 @@ def _read(lab: Lab) -> _Whole:
             if entry.kind in {Kind.FILE, Kind.HARDLINK}:
                 wanted[_path(entry)] = bundle.entry(entry.root, entry.path), bundle.read(entry.root, entry.path)
     bundle_id = frame.preamble.bundle_id
-    key = sealing.unwrap(container.key_bodies(), bundle_id, sealing.read_identities(lab.key), None)
+    key = sealing.unwrap(container.key_bodies(), bundle_id, keyholders.read_identities(lab.key), None)
     bodies = {section.number: container.body(section) for section in frame.of_type(wire.SEGM)}
     journaled: dict[str, int] = {}
     for number, body in bodies.items():

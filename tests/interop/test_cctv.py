@@ -21,7 +21,7 @@ from typing import Final
 
 import pytest
 
-from ocbundle import agefile, limits, sealing
+from ocbundle import agefile, agetext, keyholders, limits, sealing
 from ocbundle.errors import AuthenticationFailed, BundleError, LimitExceeded, Malformed, WrongPassphrase
 
 pytestmark = pytest.mark.ci
@@ -88,7 +88,7 @@ class Vector:
     @property
     def secrets(self) -> list[bytes]:
         texts = self.fields.get("identity", ())
-        return [agefile.decode_identity(text) for text in texts if not text.startswith("AGE-SECRET-KEY-PQ-")]
+        return [agetext.decode_identity(text) for text in texts if not text.startswith("AGE-SECRET-KEY-PQ-")]
 
 
 def fetch() -> Path:
@@ -134,7 +134,7 @@ def ending(vector: Vector) -> str:
     file = vector.file
     if vector.subject == "armor":
         try:
-            file = agefile.dearmor(file)
+            file = agetext.dearmor(file)
         except Malformed:
             file = vector.file
         if file is vector.file:
@@ -233,8 +233,8 @@ def test_a_bundle_key_opens_what_succeeds_with_one_stanza_for_it_and_nothing_els
 def test_a_keys_section_opens_where_its_vector_succeeds_and_nowhere_else(vectors: list[Vector]) -> None:
     endings: Counter[str] = Counter()
     for vector in about(vectors, "X25519"):
-        text = b"".join(agefile.encode_identity(secret).encode() + b"\n" for secret in vector.secrets)
-        identities = sealing.parse_identities(text, "key.txt") if text else ()
+        text = b"".join(agetext.encode_identity(secret).encode() + b"\n" for secret in vector.secrets)
+        identities = keyholders.parse_identities(text, "key.txt") if text else ()
         try:
             agefile.parse_header(vector.file, max_length=limits.MAX_KEYS_AGE_HEADER)
             payload = sealing._decrypt(vector.file, identities)
