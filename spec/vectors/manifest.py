@@ -146,6 +146,7 @@ def header(d: Draft, data: bytes) -> None:
         "followed": lambda raw: raw + b"\xc0",
         "cut": lambda raw: raw[:-1],
         "reserved_byte": lambda raw: b"\x8a" + raw[1:] + b"\xa3zzz\xc1",
+        "reserved_byte_before_others": lambda raw: b"\x8a" + raw[1:] + b"\xa3zzz\xc1" + bytes(8),
         "claims_4_gib": lambda raw: b"\x8a" + raw[1:] + b"\xa3zzz\xdd\xff\xff\xff\xff",
         "claims_a_long_map": lambda _: b"\xdf\xff\xff\xff\xff",
         "cut_in_text": lambda raw: b"\x8a" + raw[1:] + b"\xa3zzz\xa5ab",

@@ -15,7 +15,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 VECTORS = sorted((HERE.parents[1] / "spec" / "vectors").glob("*.vector"))
-MOST_LINES = 445
+MOST_LINES = 300
 LISTED = ("root-digest", "directory", "file", "symlink", "hardlink", "skipped")
 
 pytestmark = pytest.mark.skipif(not (shutil.which("age") and shutil.which("zstd")), reason="needs age and zstd")
