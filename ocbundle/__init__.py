@@ -44,7 +44,6 @@ if TYPE_CHECKING:
         Extent,
         Host,
         Kind,
-        Leave,
         Level,
         Manifest,
         Profile,
@@ -52,9 +51,7 @@ if TYPE_CHECKING:
         Reason,
         Role,
         Root,
-        Sensitivity,
         Skipped,
-        Source,
         Totals,
         Workspace,
     )
@@ -68,12 +65,12 @@ if TYPE_CHECKING:
         SalvageReport,
         SetAside,
         UnpackReport,
-        VerifyReport,
     )
     from ocbundle.packing import pack
     from ocbundle.salvaging import salvage
+    from ocbundle.sources import Leave, Sensitivity, Source
     from ocbundle.unpacking import recover, unpack
-    from ocbundle.verifying import verify
+    from ocbundle.verifying import VerifyReport, verify
 
 __all__ = [
     "Bundle",
@@ -132,7 +129,6 @@ _HOMES: Final = {
         "Extent",
         "Host",
         "Kind",
-        "Leave",
         "Level",
         "Manifest",
         "Profile",
@@ -140,9 +136,7 @@ _HOMES: Final = {
         "Reason",
         "Role",
         "Root",
-        "Sensitivity",
         "Skipped",
-        "Source",
         "Totals",
         "Workspace",
     ),
@@ -156,7 +150,6 @@ _HOMES: Final = {
         "SalvageReport",
         "SetAside",
         "UnpackReport",
-        "VerifyReport",
     ),
     "packing": ("pack",),
     "salvaging": ("salvage",),
@@ -168,8 +161,9 @@ _HOMES: Final = {
         "read_identities",
         "read_recipients",
     ),
+    "sources": ("Leave", "Sensitivity", "Source"),
     "unpacking": ("recover", "unpack"),
-    "verifying": ("verify",),
+    "verifying": ("VerifyReport", "verify"),
 }
 
 

@@ -75,7 +75,7 @@ class Header:
             raise AuthenticationFailed("an age header was changed", rule="R-6.1")
 
 
-def parse_header(data: bytes, *, max_length: int) -> Header:
+def parse_header(data: bytes | memoryview, *, max_length: int) -> Header:
     """Read the header at the start of *data*, before any key is used on it.
 
     The bounds come first, line by line, since parsers that lack them take seconds for 64 KB of tiny stanzas.
@@ -84,6 +84,7 @@ def parse_header(data: bytes, *, max_length: int) -> Header:
         Malformed: it isn't a binary age v1 header, canonical to the byte (R-6.1).
         LimitExceeded: longer than *max_length*, or more stanzas or lines than the format allows (R-6.2).
     """
+    data = bytes(data[: max_length + 1])
     if not data.startswith(MAGIC):
         raise Malformed("not a binary age v1 file", rule="R-6.1")
     stanzas: list[Stanza] = []
@@ -164,21 +165,25 @@ def seal_into(
     return sealed
 
 
-def open_payload(data: bytes, header: Header, file_key: bytes) -> bytearray:
+def open_payload(
+    data: bytes | memoryview, header: Header, file_key: bytes, take: Callable[[int], bytearray] = bytearray
+) -> memoryview:
     """The plaintext behind *header* in *data*, whole and authenticated, or nothing.
+
+    It is put where *take* gives as much memory as it is asked for, or more.
 
     Raises:
         AuthenticationFailed: header or payload were changed, cut or extended.
     """
     header.authenticate(file_key)
-    nonce = data[header.length : header.length + 16]
+    nonce = bytes(data[header.length : header.length + 16])
     payload = memoryview(data)[header.length + 16 :]
     if len(nonce) < 16 or len(payload) < _TAG:
         raise AuthenticationFailed("an age payload is cut off", rule="R-6.1")
     cipher = ChaCha20Poly1305(_hkdf(file_key, nonce, b"payload"))
     count = -(-len(payload) // (CHUNK + _TAG))
-    plaintext = bytearray(len(payload) - count * _TAG)
-    room = memoryview(plaintext)
+    length = len(payload) - count * _TAG
+    plaintext = memoryview(take(length))[:length]
     for number in range(count):
         chunk = payload[number * (CHUNK + _TAG) : (number + 1) * (CHUNK + _TAG)]
         last = number == count - 1
@@ -186,7 +191,7 @@ def open_payload(data: bytes, header: Header, file_key: bytes) -> bytearray:
             raise AuthenticationFailed("an age payload ends in an empty chunk", rule="R-6.1")
         try:
             cipher.decrypt_into(
-                _chunk_nonce(number, last=last), chunk, None, room[number * CHUNK : (number + 1) * CHUNK]
+                _chunk_nonce(number, last=last), chunk, None, plaintext[number * CHUNK : (number + 1) * CHUNK]
             )
         except (InvalidTag, ValueError) as error:
             raise AuthenticationFailed("an encrypted payload was changed", rule="R-6.1") from error

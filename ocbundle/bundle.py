@@ -187,7 +187,7 @@ def seekable(source: Readable, spool: str | os.PathLike[str] | None) -> Iterator
     """*source* as a file that can be read anywhere; a pipe is copied, still encrypted, into the directory *spool*."""
     with contextlib.ExitStack() as stack:
         if isinstance(source, str | bytes | os.PathLike):
-            source = stack.enter_context(open(source, "rb"))
+            source = stack.enter_context(open(source, "rb", buffering=0))
         yield source if source.seekable() else stack.enter_context(_spooled(source, spool))
 
 

@@ -43,6 +43,22 @@ def unpack(data: bytes) -> Any:  # noqa: ANN401 - it is narrowed field by field
     Raises:
         Malformed, LimitExceeded: a rule of section 8 is broken.
     """
+    value = unpack_any(data)
+    try:
+        packed = pack(value)
+    except ValueError as error:  # an older msgpack unpacks deeper nesting than it packs
+        raise Malformed("a record is nested too deeply", rule="R-8.4") from error
+    if packed != data:
+        raise Malformed("a record isn't canonical MessagePack", rule=_broken_form(packed, data))
+    return value
+
+
+def unpack_any(data: bytes) -> Any:  # noqa: ANN401 - as unpack
+    """The value that *data* encodes, canonically or not: for who compares *data* with what is canonical.
+
+    Raises:
+        Malformed, LimitExceeded: another rule of section 8 is broken.
+    """
     count = 0
 
     def counted(items: _C) -> _C:
@@ -55,7 +71,7 @@ def unpack(data: bytes) -> Any:  # noqa: ANN401 - it is narrowed field by field
     # Few records hold so many bytes that could begin one, and a call for each list takes as long as all the rest.
     may_be_too_many = len(data.translate(None, _NO_CONTAINER)) > limits.MAX_CONTAINERS
     try:
-        value = msgpack.unpackb(
+        return msgpack.unpackb(
             data,
             raw=False,
             strict_map_key=False,
@@ -69,13 +85,6 @@ def unpack(data: bytes) -> Any:  # noqa: ANN401 - it is narrowed field by field
         raise Malformed("a record's text isn't UTF-8", rule="R-8.5") from error
     except ValueError as error:  # every other error of msgpack's is one
         raise Malformed("a record isn't MessagePack", rule="R-8.6") from error
-    try:
-        packed = pack(value)
-    except ValueError as error:  # an older msgpack unpacks deeper nesting than it packs
-        raise Malformed("a record is nested too deeply", rule="R-8.4") from error
-    if packed != data:
-        raise Malformed("a record isn't canonical MessagePack", rule=_broken_form(packed, data))
-    return value
 
 
 def _broken_form(canonical: bytes, data: bytes) -> str:

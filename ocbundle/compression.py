@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,13 +57,27 @@ def encode(place: Place, raw: bytes | memoryview, *, level: int, journal: bytes 
     return b"".join(parts)
 
 
-def decode(place: Place, plaintext: bytes | bytearray) -> tuple[bytes, bytes]:
+def decode(place: Place, plaintext: bytes | memoryview) -> tuple[bytes, bytes]:
     """The raw bytes and the raw journal (empty if there is none) of the section at *place*.
 
     Raises:
         AuthenticationFailed: the section was bound to another place, so somebody moved it (R-7.2).
         Malformed, LimitExceeded: a rule of section 7 is broken.
     """
+    frame, length, journal = _decode(place, plaintext)
+    return _decompress(frame, length), journal
+
+
+def decode_into(
+    take: Callable[[int], bytearray], place: Place, plaintext: bytes | memoryview
+) -> tuple[memoryview, bytes]:
+    """:func:`decode`, with the raw bytes in memory of which *take* gives as much as it is asked for, or more."""
+    frame, length, journal = _decode(place, plaintext)
+    return _decompress_into(take, frame, length), journal
+
+
+def _decode(place: Place, plaintext: bytes | memoryview) -> tuple[memoryview, int, bytes]:
+    """The frame, how long its content is, and the raw journal."""
     length, domain, bundle_id, kind, number, raw_length = _binding(plaintext)
     if domain != _BIND_DOMAIN or (bundle_id, kind, number) != (place.bundle_id, place.type, place.number):
         raise AuthenticationFailed(
@@ -77,10 +92,10 @@ def decode(place: Place, plaintext: bytes | bytearray) -> tuple[bytes, bytes]:
     journal = b""
     if packed_journal := view[_SKIPPABLE.size + _BINDING.size : start]:
         journal = _decode_journal(place, packed_journal)
-    return _decompress(view[start : start + frame_length], raw_length), journal
+    return view[start : start + frame_length], raw_length, journal
 
 
-def place_of(plaintext: bytes | bytearray) -> Place:
+def place_of(plaintext: bytes | memoryview) -> Place:
     """The place that *plaintext* says it is bound to: for salvage, where the header that should say it may be lost.
 
     Raises:
@@ -93,7 +108,7 @@ def place_of(plaintext: bytes | bytearray) -> Place:
     return Place(bundle_id=bundle_id, type=kind, number=number)
 
 
-def _binding(plaintext: bytes | bytearray) -> tuple[int, bytes, bytes, bytes, int, int]:
+def _binding(plaintext: bytes | memoryview) -> tuple[int, bytes, bytes, bytes, int, int]:
     """Length of the frame that holds the binding, then the binding's fields."""
     if len(plaintext) < _SKIPPABLE.size + _BINDING.size:
         raise Malformed("a sealed section is too short for its binding", rule="R-7.1")
@@ -198,10 +213,15 @@ def _parameters(level: int) -> zstandard.ZstdCompressionParameters:
     return zstandard.ZstdCompressionParameters.from_level(level, **chosen)
 
 
+def _decompressor() -> zstandard.ZstdDecompressor:
+    if "decompressor" not in _local.__dict__:
+        _local.decompressor = zstandard.ZstdDecompressor()
+    found: zstandard.ZstdDecompressor = _local.decompressor
+    return found
+
+
 def _decompress(frame: memoryview, length: int) -> bytes:
-    decompressor = _local.__dict__.get("decompressor")
-    if decompressor is None:
-        decompressor = _local.decompressor = zstandard.ZstdDecompressor()
+    decompressor = _decompressor()
     whole = True
     try:
         if length:
@@ -213,6 +233,18 @@ def _decompress(frame: memoryview, length: int) -> bytes:
     except zstandard.ZstdError as error:
         raise Malformed("a zstd frame is damaged", rule="R-7.6") from error
     if len(raw) != length or not whole:  # pragma: no cover - today's libzstd finds it itself
+        raise Malformed("a zstd frame holds another size than it declares", rule="R-7.6")
+    return raw
+
+
+def _decompress_into(take: Callable[[int], bytearray], frame: memoryview, length: int) -> memoryview:
+    raw = memoryview(take(length))[:length]
+    try:
+        stream = _decompressor().stream_reader(frame)
+        is_whole = stream.readinto(raw) == length and not stream.read(1)
+    except zstandard.ZstdError as error:
+        raise Malformed("a zstd frame is damaged", rule="R-7.6") from error
+    if not is_whole:  # pragma: no cover - as above
         raise Malformed("a zstd frame holds another size than it declares", rule="R-7.6")
     return raw
 

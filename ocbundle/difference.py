@@ -16,21 +16,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from ocbundle import databases, scan
-from ocbundle.model import (
-    REPORT_ROWS,
-    Capture,
-    Entry,
-    Extent,
-    Kind,
-    Metadata,
-    ProgressCallback,
-    Reason,
-    Sensitivity,
-    Skipped,
-    Source,
-)
+from ocbundle.model import REPORT_ROWS, Capture, Entry, Extent, Kind, ProgressCallback, Reason, Skipped
 from ocbundle.paths import display, sort_key
 from ocbundle.reading import zeros
+from ocbundle.sources import Metadata, Sensitivity, Source
 
 _NOT_THERE: Final = frozenset({Reason.VANISHED, Reason.SOCKET, Reason.FIFO, Reason.DEVICE})
 """Why a walk leaves out what can't be what the bundle holds."""

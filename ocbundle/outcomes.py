@@ -1,4 +1,4 @@
-"""What each verb tells when it is done: frozen values, for a caller to look into and for the program to show.
+"""What the verbs that write something tell when they are done: for a caller to look into, for the program to show.
 
 Nothing here is printed, and nothing here decides an exit code.
 """
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ocbundle import paths
-from ocbundle.model import Level, Manifest, Profile, Root, Skipped, Totals
+from ocbundle.model import Manifest, Profile, Root, Skipped, Totals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,19 +42,6 @@ class PackReport:
     """What each root holds, by name."""
     skipped_sizes: Mapping[Skipped, int] = field(default_factory=dict)
     """Logical bytes of what would be left out, as far as only a dry run measures them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerifyReport:
-    """What ``verify`` found sound; it raises otherwise."""
-
-    level: Level
-    digest: str
-    bundle_id: str
-    size: int
-    sections: int
-    manifest: Manifest | None
-    """``None`` without a key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

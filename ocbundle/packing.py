@@ -20,10 +20,11 @@ from ocbundle import keyholders, limits, publish, scan, sealing, selection, weig
 from ocbundle._version import __version__
 from ocbundle.errors import InvalidRequest, NoSpace
 from ocbundle.keyholders import Recipient
-from ocbundle.model import Host, Manifest, Profile, ProgressCallback, Root, Source, Totals
+from ocbundle.model import Host, Manifest, Profile, ProgressCallback, Root, Totals
 from ocbundle.outcomes import PackReport
 from ocbundle.paths import display
 from ocbundle.sealing import BundleKey
+from ocbundle.sources import Source
 from ocbundle.writer import Output, Writer
 
 Writable = str | bytes | os.PathLike[str] | BinaryIO

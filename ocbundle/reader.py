@@ -7,23 +7,26 @@ opened bundle. Nothing is decompressed before it is authenticated, and no segmen
 from __future__ import annotations
 
 import bisect
+import contextlib
 import hashlib
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Final, Self
+from typing import TYPE_CHECKING, BinaryIO, Final, Self, TypeVar
 
 from ocbundle import compression, heads, limits, paths, records, sequencing, wire
 from ocbundle.errors import ChecksumMismatch, DamagedBundle, EntryMissing, Malformed, Truncated
 from ocbundle.model import Entry, Extent, Kind, Manifest, Skipped
 from ocbundle.sealing import BundleKey
+from ocbundle.segments import Memory
 from ocbundle.workers import Workers
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+_B = TypeVar("_B", bytes, memoryview)
 _CHUNK: Final = limits.MIB
 _CACHE: Final = 2 * limits.MAX_SEGMENT
 """Bytes of opened segments that are kept: secrets and content lie side by side, each in segments of their own."""
@@ -68,7 +71,7 @@ class Container:
                 length -= len(part)
         return b"".join(parts)
 
-    def body(self, section: wire.Section) -> bytes:
+    def body(self, section: wire.Section) -> memoryview:
         """The body of *section*, its digest checked.
 
         Raises:
@@ -76,10 +79,10 @@ class Container:
             Malformed: the header before the body isn't the one in the index (R-5.7).
             ChecksumMismatch: the body is damaged (R-4.12).
         """
-        header = self._read_at(section.offset, wire.HEADER_LENGTH)
-        body = self._read_at(section.body_offset, section.body_length)
-        if len(header) + len(body) < wire.HEADER_LENGTH + section.body_length:
+        whole = memoryview(self._read_at(section.offset, wire.HEADER_LENGTH + section.body_length))
+        if len(whole) < wire.HEADER_LENGTH + section.body_length:
             raise Truncated("the file became shorter while it was read", offset=section.offset, rule="R-5.5")
+        header, body = whole[: wire.HEADER_LENGTH], whole[wire.HEADER_LENGTH :]
         if header != section.encode():
             raise Malformed("a section header differs from its copy in the index", offset=section.offset, rule="R-5.7")
         if hashlib.sha256(body).digest() != section.sha256:
@@ -99,7 +102,7 @@ class Container:
 
     def key_bodies(self) -> list[bytes]:
         """The bodies of the KEYS sections."""
-        return [self.body(section) for section in self.frame.of_type(wire.KEYS)]
+        return [bytes(self.body(section)) for section in self.frame.of_type(wire.KEYS)]
 
 
 class Reader:
@@ -190,8 +193,8 @@ class Reader:
         for section in self._batches:
             batch = self._batch(section)
             before = bisect.bisect(self._segments, section.offset, key=lambda segment: segment.offset)
+            sequencer.enter(batch.entries)
             for entry in batch.entries:
-                sequencer.entry(entry)
                 for segment, _, _ in entry.extents:
                     if segment is not None and segment >= before:
                         raise Malformed(
@@ -323,16 +326,29 @@ class Reader:
 
     def _open_segment(self, number: int) -> bytes:
         raw, journal = self._open(self._segments[number])
-        if journal and self.journaled is not None:
-            records.check_journal(journal, self.journaled)
+        self._check_journal(journal)
         return raw
 
-    def inspect(self, number: int, look: Callable[[bytes], None]) -> Future[None]:
-        """Let a thread open a segment, for the first or another time, and call *look* with its bytes."""
+    def _check_journal(self, journal: bytes) -> None:
+        if journal and self.journaled is not None:
+            records.check_journal(journal, self.journaled)
 
-        def work() -> None:
-            look(self._open_segment(number))
+    def inspect(self, number: int, look: Callable[[memoryview], None], memory: Memory) -> Future[memoryview]:
+        """Let a thread open a segment, for the first or another time, and call *look* with its bytes.
 
+        The future gives these bytes. They are in *memory*, to which they are to be given back.
+        """
+
+        def work() -> memoryview:
+            with self._locating(section):
+                plaintext = self._key.open(self.container.body(section), memory.take)
+                raw, journal = compression.decode_into(memory.take, self._place(section), plaintext)
+            memory.give(plaintext)
+            self._check_journal(journal)
+            look(raw)
+            return raw
+
+        section = self._segments[number]
         self._opened[number] = 1
         return self._pool.submit(work)
 
@@ -341,13 +357,22 @@ class Reader:
         return [number for number, opened in enumerate(self._opened) if not opened]
 
     def _open(self, section: wire.Section) -> tuple[bytes, bytes]:
-        try:
+        with self._locating(section):
             # No name for the body: it is as long as its plaintext, and is let go of before that is decoded.
             plaintext = self._key.open(self.container.body(section))
-            place = compression.Place(
-                bundle_id=self.container.frame.preamble.bundle_id, type=section.type, number=section.number
-            )
-            return compression.decode(place, plaintext)
+            return compression.decode(self._place(section), plaintext)
+
+    def _place(self, section: wire.Section) -> compression.Place:
+        return compression.Place(
+            bundle_id=self.container.frame.preamble.bundle_id, type=section.type, number=section.number
+        )
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _locating(section: wire.Section) -> Iterator[None]:
+        """Say of damage in which section it is."""
+        try:
+            yield
         except DamagedBundle as error:
             error.offset = section.body_offset if error.offset is None else error.offset
             raise
@@ -360,7 +385,7 @@ class Reader:
                 self.container.body(section)
 
 
-def cut(entry: Entry, extent: Extent, raw: bytes) -> bytes:
+def cut(entry: Entry, extent: Extent, raw: _B) -> _B:
     """The bytes of *extent* of *entry*, out of those of its segment.
 
     Raises:

@@ -10,13 +10,16 @@ import enum
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ocbundle import columns, limits, paths
 from ocbundle.acl import AccessList, Grant
-from ocbundle.canonical import Map, encoding_first, pack, unpack, unpack_map
+from ocbundle.canonical import Map, encoding_first, pack, unpack, unpack_any, unpack_map
 from ocbundle.errors import LimitExceeded, Malformed
-from ocbundle.model import Capture, Entry, Extent, Kind, Metadata, Reason, Skipped
+from ocbundle.model import Capture, Entry, Extent, Kind, Reason, Skipped
+
+if TYPE_CHECKING:
+    from ocbundle.sources import Metadata
 
 _MAX: Final = limits.MAX_INTEGER
 _ROW: Final = 12
@@ -41,6 +44,8 @@ _LISTS: Final = ("acl", "default_acl")
 _EXTRA: Final = frozenset({"capture", "xattrs", *_LISTS})
 _GRANTS: Final = frozenset({(int, number, name, int) for number in (int, _NONE) for name in (str, _NONE)})
 """Types of the fields of an access control list's entry: tag, id, name, rights."""
+_NO_EXTRA: Final = (Capture.PLAIN, (), (), ())
+"""The last four fields of an entry that has nothing extra."""
 _E = TypeVar("_E", bound=enum.StrEnum)
 
 
@@ -197,14 +202,16 @@ def check_journal(data: bytes, known: Mapping[bytes, Entry]) -> None:
         Malformed, LimitExceeded, UnsupportedVersion: as :func:`decode_journal`.
     """
     try:
-        expected = pack([_journal_row(known[row[1]]) for row in unpack(data)])
+        expected = pack([_journal_row(known[row[1]]) for row in unpack_any(data)])
     except (LookupError, TypeError):  # another row, or none at all
         expected = b""
     if expected != data:
         decode_journal(data)
 
 
-def _journal_row(entry: Entry) -> Row:
+def _journal_row(entry: Entry) -> Sequence[object]:
+    if entry.kind is Kind.FILE and entry[11:] == _NO_EXTRA:  # as nearly all are
+        return (*entry[:8], None, entry.extents, None, None)
     row = entry_row(entry, 0)
     row[0], row[8] = entry.root, None
     return row

@@ -18,7 +18,8 @@ from ocbundle.model import Level, Manifest, Profile, Progress, Reason, Root, Ski
 from ocbundle.paths import one_line
 
 if TYPE_CHECKING:
-    from ocbundle.outcomes import Change, PackReport, RecoverReport, UnpackReport, VerifyReport
+    from ocbundle.outcomes import Change, PackReport, RecoverReport, UnpackReport
+    from ocbundle.verifying import VerifyReport
 
 ROWS_SHOWN: Final = 20
 """How many losses are told one by one unless all are asked for."""

@@ -13,8 +13,9 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final, Protocol
 
 from ocbundle import databases, limits, reading
-from ocbundle.model import Capture, Kind, Metadata, ProgressCallback, Reason, Sensitivity, Source
+from ocbundle.model import Capture, Kind, ProgressCallback, Reason
 from ocbundle.reading import Piece, Unreadable
+from ocbundle.sources import Metadata, Sensitivity, Source
 from ocbundle.tally import TURNED, EntrySink, Nowhere, ScanResult, mtime_ns
 from ocbundle.walk import Directory, Walk, open_at
 

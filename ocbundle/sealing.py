@@ -71,8 +71,8 @@ class BundleKey:
             take, plaintext, lambda file_key: agefile.wrap_x25519(file_key, public, random), random
         )
 
-    def open(self, body: bytes) -> bytearray:
-        """The plaintext of a SEGM, ENTR or MANI body.
+    def open(self, body: bytes | memoryview, take: Callable[[int], bytearray] = bytearray) -> memoryview:
+        """The plaintext of a SEGM, ENTR or MANI body, in memory of which *take* gives as much as it is asked for.
 
         Raises:
             Malformed, LimitExceeded: its header breaks R-6.1 to R-6.3.
@@ -86,7 +86,7 @@ class BundleKey:
         file_key = self._identity.unwrap(stanzas[0])
         if file_key is None:
             raise AuthenticationFailed("a section is sealed to another key", rule="R-6.3")
-        return agefile.open_payload(body, header, file_key)
+        return agefile.open_payload(body, header, file_key, take)
 
 
 # --- KEYS -----------------------------------------------------------------------------------------------------------

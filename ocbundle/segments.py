@@ -21,11 +21,17 @@ Waiting = tuple[Row, int]
 class Memory:
     """Memory that is used again: fresh pages take as long as hashing what goes into them. Threads may share it."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int | None = None) -> None:
+        """Keep pieces of *size* bytes, and no longer ones; or of any length."""
+        self._size = size
         self._free: list[bytearray] = []
 
     def take(self, length: int) -> bytearray:
         """At least *length* bytes of anything."""
+        if self._size is not None:
+            if length > self._size:
+                return bytearray(length)
+            length = self._size
         while True:
             try:
                 memory = self._free.pop()
@@ -36,7 +42,7 @@ class Memory:
 
     def give(self, view: bytes | memoryview) -> None:
         """Take back what nobody looks at any more, if it was taken from here."""
-        if isinstance(view, memoryview) and isinstance(view.obj, bytearray):
+        if isinstance(view, memoryview) and isinstance(view.obj, bytearray) and self._size in {None, len(view.obj)}:
             self._free.append(view.obj)
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 
 from ocbundle import paths
 from ocbundle.errors import InvalidRequest
-from ocbundle.model import Leave, Reason, Rules, Sensitivity, Source, Verdict
+from ocbundle.model import Reason
+from ocbundle.sources import Leave, Rules, Sensitivity, Source, Verdict
 
 SourceLike = Source | str | bytes | os.PathLike[str]
 

@@ -5,7 +5,7 @@ Implements section 9.5 of the specification, with rules R-9.2, R-9.6, R-9.8, R-9
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ocbundle import limits, paths
 from ocbundle.errors import LimitExceeded, Malformed
@@ -20,6 +20,7 @@ class Sequencer:
     """
 
     def __init__(self, roots: Sequence[str], *, max_total: int = limits.DEFAULT_MAX_TOTAL) -> None:
+        self._roots = roots
         self._index = {name: index for index, name in enumerate(roots)}
         self._max_total = max_total
         self._last: tuple[int, bytes] = (-1, b"")
@@ -47,47 +48,57 @@ class Sequencer:
         if size > self._max_total:
             raise LimitExceeded(f"more than {self._max_total} bytes in all", rule="R-9.18")
 
-    def entry(self, entry: Entry) -> None:
-        """Take the next entry.
+    def enter(self, entries: Iterable[Entry]) -> None:
+        """Take the next entries.
 
         Raises:
-            Malformed: it is out of order, or its parent isn't a directory before it.
+            Malformed: one is out of order, or its parent isn't a directory before it.
             LimitExceeded: too many entries, or too many bytes in all.
         """
-        index = self._index[entry.root]
-        key = (index, paths.sort_key(entry.path))
-        if key <= self._last:
-            raise Malformed("entries aren't ascending", path=entry.name, rule="R-9.6")
-        if index != self._last[0]:
-            self._directories.clear()
-            self._begin_root(entry)
-        else:
-            self._descend(entry)
-        self._last = key
-        if entry.kind is Kind.DIRECTORY:
-            self._directories.append(entry.path)
-        elif entry.kind is Kind.HARDLINK:
-            if paths.sort_key(entry.target or b"") >= key[1]:
-                raise Malformed("a hard link's target doesn't stand before it", path=entry.name, rule="R-9.12")
-            self.link_targets.add((entry.root, entry.target or b""))
-        self.entries += 1
-        self.size += entry.size
-        if self.entries > limits.MAX_ENTRIES or self.size > self._max_total:
-            self._check_limits(self.entries, 0, self.size)
+        directories = self._directories
+        index, last = self._last
+        name = self._roots[index] if index >= 0 else None
+        for entry in entries:
+            path = entry.path
+            key = paths.sort_key(path)
+            if entry.root == name:
+                if key <= last:
+                    raise Malformed("entries aren't ascending", path=entry.name, rule="R-9.6")
+                parent = paths.parent(path)
+                while directories and directories[-1] != parent:
+                    directories.pop()
+                if not directories:
+                    raise Malformed("an entry's parent isn't a directory before it", path=entry.name, rule="R-9.8")
+            else:
+                index = self._begin_root(entry, index)
+                name = entry.root
+            last = key
+            if entry.kind is Kind.DIRECTORY:
+                directories.append(path)
+            elif entry.kind is Kind.HARDLINK:
+                self._link(entry, key)
+            self.entries += 1
+            self.size += entry.size
+            if self.entries > limits.MAX_ENTRIES or self.size > self._max_total:
+                self._check_limits(self.entries, 0, self.size)
+        self._last = index, last
 
-    @staticmethod
-    def _begin_root(entry: Entry) -> None:
+    def _begin_root(self, entry: Entry, last: int) -> int:
+        index = self._index[entry.root]
+        if index < last:
+            raise Malformed("entries aren't ascending", path=entry.name, rule="R-9.6")
         if entry.path:
             raise Malformed("a root doesn't begin with itself", path=entry.name, rule="R-9.8")
         if entry.kind not in {Kind.DIRECTORY, Kind.FILE}:
             raise Malformed("a root is neither a directory nor a file", path=entry.name, rule="R-9.8")
+        self._directories.clear()
+        return index
 
-    def _descend(self, entry: Entry) -> None:
-        parent = paths.parent(entry.path)
-        while self._directories and self._directories[-1] != parent:
-            self._directories.pop()
-        if not self._directories:
-            raise Malformed("an entry's parent isn't a directory before it", path=entry.name, rule="R-9.8")
+    def _link(self, entry: Entry, key: bytes) -> None:
+        target = entry.target or b""
+        if paths.sort_key(target) >= key:
+            raise Malformed("a hard link's target doesn't stand before it", path=entry.name, rule="R-9.12")
+        self.link_targets.add((entry.root, target))
 
     def skip(self, skipped: Skipped) -> None:
         """Take the next skipped row.

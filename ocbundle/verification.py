@@ -7,19 +7,26 @@ content that files of distant batches share.
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, NamedTuple
 
-from ocbundle import paths
+from ocbundle import limits, paths
 from ocbundle.errors import Malformed
 from ocbundle.ledger import Ledger
-from ocbundle.model import Entry
+from ocbundle.model import Entry, Extent
 from ocbundle.reader import Advance, Reader, compare, cut
+from ocbundle.segments import Memory
 
-_WAITING: Final = 512
-"""Segments that may wait for a thread: enough for a batch of small files, and little memory for any number of them."""
+_WAITING: Final = 4
+"""Segments that are being opened, or are opened and wait for this thread."""
+_ROOM: Final = limits.FIRST_SEGMENT + 64 * limits.KIB
+"""Bytes of memory that is used again, for a segment compressed or not; all but those of huge bundles fit."""
+_SHORT: Final = 64 * limits.KIB
+"""Longest file that is hashed on this thread."""
 
 
 def check(reader: Reader, advance: Advance | None = None) -> None:
@@ -31,25 +38,71 @@ def check(reader: Reader, advance: Advance | None = None) -> None:
     _Verification(reader, advance or (lambda _size, _entries: None)).run()
 
 
-class _Job(NamedTuple):
-    """A segment being looked into, and what is done when it has been."""
+class _Whole:
+    """A file with several extents, which is hashed as the segments pass that they lie in."""
 
-    future: Future[None]
-    size: int
-    entries: int
+    __slots__ = ("_digest", "_missing", "entry")
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self._digest = hashlib.sha256()
+        self._missing = len(entry.extents)
+
+    def add(self, extent: Extent, raw: memoryview) -> bool:
+        """Hash the bytes of the next extent, out of those of its segment; whether it was the last, and all is right."""
+        self._digest.update(cut(self.entry, extent, raw))
+        self._missing -= 1
+        if self._missing:
+            return False
+        compare(self.entry, self._digest.digest())
+        return True
+
+
+@dataclass(slots=True)
+class _Look:
+    """What is to be looked into: a segment, and what lies in it."""
+
+    number: int
+    short: list[Entry] = field(default_factory=list)
+    """Files with this one extent, for this thread."""
+    long: list[Entry] = field(default_factory=list)
+    """Such files for the thread that opens the segment."""
+    parts: list[tuple[_Whole, Extent]] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Logical bytes."""
+        return _size(self.short) + _size(self.long) + sum([extent.length for _, extent in self.parts])
+
+
+class _Looks(dict[int, _Look]):
+    """What is to be looked into, by number of the segment."""
+
+    def __missing__(self, number: int) -> _Look:
+        look = self[number] = _Look(number)
+        return look
+
+
+class _Job(NamedTuple):
+    """A look that is under way."""
+
+    look: _Look
+    raw: Future[memoryview]
 
 
 class _Verification:
-    """One run. Rows pass on this thread, while others open the segments of the batch before and hash what is in them.
+    """One run. Rows pass on this thread, while others open the segments of the batch before, each once.
 
-    A worker takes a whole segment, since handing the interpreter's lock to and fro for each small file takes longer
-    than to hash it.
+    Files of some kilobytes are hashed on this thread, and long ones by who has opened their segment: two threads that
+    hand the interpreter's lock to and fro for each small file take longer than one that keeps it.
     """
 
     def __init__(self, reader: Reader, advance: Advance) -> None:
         self._reader = reader
         self._advance = advance
         self._ledger = Ledger()
+        self._memory = Memory(_ROOM)
+        self._looks: deque[_Look] = deque()
         self._jobs: deque[_Job] = deque()
 
     def run(self) -> None:
@@ -58,70 +111,80 @@ class _Verification:
         check_left_out = _left_out(reader)
         for batch in reader.batches():
             self._drain()
-            for entry in batch.entries:
-                check_left_out(entry)
+            check_left_out(batch.entries)
             self._begin(batch.entries)
         self._drain()
         self._ledger.check_disjoint()
         reader.link_targets()
-        for number in reader.unopened():
-            self._inspect(number, ())
+        self._looks.extend(_Look(number) for number in reader.unopened())
         self._drain()
         reader.check_rest()
 
     def _begin(self, entries: Sequence[Entry]) -> None:
-        """Begin to check the content of a batch: by segment what lies in one, then file by file what is longer."""
+        """Begin to check the content of a batch, segment by segment; and check what doesn't ascend as they do."""
         self._reader.journaled = {entry.path: entry for entry in entries}
-        inside = defaultdict[int, list[Entry]](list)
-        longer: list[Entry] = []
+        looks = _Looks()
+        others: list[Entry] = []
         unread = self._ledger.unread(entries)
         for entry in unread:
-            if len(entry.extents) == 1 and (number := entry.extents[0].segment) is not None:
-                inside[number].append(entry)
+            extents = entry.extents
+            if len(extents) == 1 and (number := extents[0].segment) is not None:
+                look = looks[number]
+                (look.short if entry.size <= _SHORT else look.long).append(entry)
+            elif numbers := _ascending(extents):
+                whole = _Whole(entry)
+                for number, extent in zip(numbers, extents, strict=True):
+                    looks[number].parts.append((whole, extent))
             else:
-                longer.append(entry)
+                others.append(entry)
         self._advance(_size(entries) - _size(unread), len(entries) - len(unread))
-        shared = {extent.segment for entry in longer for extent in entry.extents}
-        for number in sorted(inside.keys() - shared):
-            self._inspect(number, inside.pop(number))
-        for entry in sorted([*longer, *(entry for found in inside.values() for entry in found)], key=_place):
+        self._looks.extend(look for _, look in sorted(looks.items()))
+        self._fill()
+        for entry in others:
             for piece in self._reader.content(entry):
                 self._advance(len(piece), 0)
             self._advance(0, 1)
 
-    def _inspect(self, number: int, entries: Sequence[Entry]) -> None:
-        """Let a thread check *entries*, each with one extent, against the segment in which all of them lie."""
-        job = self._reader.inspect(number, _looker(entries))
-        self._jobs.append(_Job(job, _size(entries), len(entries)))
-        self._drain(_WAITING)
+    def _fill(self) -> None:
+        """Let threads look into as many segments as may wait."""
+        while self._looks and len(self._jobs) < _WAITING:
+            look = self._looks.popleft()
+            raw = self._reader.inspect(look.number, partial(_compare, look.long), self._memory)
+            self._jobs.append(_Job(look, raw))
 
-    def _drain(self, waiting: int = 0) -> None:
-        while len(self._jobs) > waiting:
-            job = self._jobs.popleft()
-            job.future.result()
-            self._advance(job.size, job.entries)
+    def _drain(self) -> None:
+        """Finish all looks."""
+        self._fill()
+        while self._jobs:
+            look, opened = self._jobs.popleft()
+            raw = opened.result()
+            self._fill()
+            _compare(look.short, raw)
+            ended = sum([whole.add(extent, raw) for whole, extent in look.parts])
+            self._memory.give(raw)
+            self._advance(look.size, len(look.short) + len(look.long) + ended)
 
 
 def _size(entries: Sequence[Entry]) -> int:
     return sum([entry.size for entry in entries])
 
 
-def _place(entry: Entry) -> tuple[int, int]:
-    """Where the content of *entry* begins, so that segments are opened one after the other."""
-    return next(((extent.segment, extent.offset) for extent in entry.extents if extent.segment is not None), (-1, 0))
+def _ascending(extents: Sequence[Extent]) -> list[int]:
+    """The segments of *extents*, if each is in one and they ascend; else none."""
+    numbers = [extent.segment for extent in extents if extent.segment is not None]
+    return numbers if len(numbers) == len(extents) and numbers == sorted(numbers) else []
 
 
-def _looker(entries: Sequence[Entry]) -> Callable[[bytes], None]:
-    """A check of *entries*, each with one extent, against the bytes of the segment in which all of them lie."""
-
-    def look(raw: bytes) -> None:
-        for entry in entries:
+def _compare(entries: Sequence[Entry], raw: memoryview) -> None:
+    """Hold *entries*, each with one extent, to the bytes of the segment in which all of them lie."""
+    for entry in entries:
+        ((_, offset, length),) = entry.extents
+        piece = raw[offset : offset + length]
+        if len(piece) < length or hashlib.sha256(piece).digest() != entry.sha256:
             compare(entry, hashlib.sha256(cut(entry, entry.extents[0], raw)).digest())
 
-    return look
 
-
-def _left_out(reader: Reader) -> Callable[[Entry], None]:
+def _left_out(reader: Reader) -> Callable[[Sequence[Entry]], None]:
     """A check, for entries as they ascend, that none of them is also listed as left out (R-9.17)."""
     if not reader.manifest.totals.skipped:
         return lambda _: None
@@ -129,13 +192,14 @@ def _left_out(reader: Reader) -> Callable[[Entry], None]:
     rows = reader.skipped_rows()
     key, last = (-1, b""), (len(order), b"")
 
-    def check_entry(entry: Entry) -> None:
+    def check_entries(entries: Sequence[Entry]) -> None:
         nonlocal key
-        own = (order[entry.root], paths.sort_key(entry.path))
-        while key < own:
-            row = next(rows, None)
-            key = last if row is None else (order[row.root], paths.sort_key(row.path))
-        if key == own:
-            raise Malformed("an entry is also listed as left out", path=entry.name, rule="R-9.17")
+        for entry in entries:
+            own = (order[entry.root], paths.sort_key(entry.path))
+            while key < own:
+                row = next(rows, None)
+                key = last if row is None else (order[row.root], paths.sort_key(row.path))
+            if key == own:
+                raise Malformed("an entry is also listed as left out", path=entry.name, rule="R-9.17")
 
-    return check_entry
+    return check_entries

@@ -1,4 +1,4 @@
-"""The verb ``verify``: wiring, and no logic of its own.
+"""The verb ``verify``: wiring, and no logic of its own; and what it tells.
 
 It never prints, prompts or reads the environment.
 """
@@ -7,12 +7,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from ocbundle import limits
 from ocbundle.bundle import Bundle, IdentityLike, Readable
 from ocbundle.errors import InvalidRequest, UnexpectedContent
-from ocbundle.model import Level, ProgressCallback
-from ocbundle.outcomes import VerifyReport
+from ocbundle.model import Level, Manifest, ProgressCallback
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyReport:
+    """What ``verify`` found sound; it raises otherwise."""
+
+    level: Level
+    digest: str
+    bundle_id: str
+    size: int
+    sections: int
+    manifest: Manifest | None
+    """``None`` without a key."""
 
 
 def verify(

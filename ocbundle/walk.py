@@ -18,7 +18,8 @@ from typing import Final
 from ocbundle import attributes, databases, limits, paths
 from ocbundle.attributes import Attributes, Names
 from ocbundle.errors import SourceFailure, SourceMissing
-from ocbundle.model import Kind, Leave, ProgressCallback, Reason, Rules, Sensitivity, Source
+from ocbundle.model import Kind, ProgressCallback, Reason
+from ocbundle.sources import Leave, Rules, Sensitivity, Source
 from ocbundle.tally import EntrySink, ScanResult, Tally
 
 # Windows has few of these, and can import this.

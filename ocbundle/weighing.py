@@ -7,7 +7,8 @@ import stat
 from collections.abc import Iterable
 from typing import Final
 
-from ocbundle.model import Reason, Skipped, Source
+from ocbundle.model import Reason, Skipped
+from ocbundle.sources import Source
 
 _MOST: Final = 100_000
 """Files that are looked at altogether: somebody waits for the answer."""

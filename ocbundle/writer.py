@@ -18,10 +18,11 @@ from typing import Final, Protocol, Self
 from ocbundle import compression, heads, limits, records, wire
 from ocbundle.agefile import Random
 from ocbundle.errors import LimitExceeded
-from ocbundle.model import Capture, Entry, Manifest, Metadata, Root, Sensitivity, Skipped, Totals
+from ocbundle.model import Capture, Entry, Manifest, Root, Skipped, Totals
 from ocbundle.reading import zeros
 from ocbundle.sealing import BundleKey
 from ocbundle.segments import Extents, Memory, Segment, Waiting
+from ocbundle.sources import Metadata, Sensitivity
 from ocbundle.workers import Workers
 
 _REMEMBERED: Final = 1 << 16

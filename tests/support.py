@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from ocbundle import agefile, agetext, compression, keyholders, wire
 from ocbundle.agefile import Random
 from ocbundle.keyholders import Identity
-from ocbundle.model import Entry, Host, Kind, Manifest, Metadata, Reason, Role, Root, Sensitivity, Skipped
+from ocbundle.model import Entry, Host, Kind, Manifest, Reason, Role, Root, Skipped
 from ocbundle.reader import Container, Reader
 from ocbundle.sealing import BundleKey
+from ocbundle.sources import Metadata, Sensitivity
 from ocbundle.writer import Writer, Written
 
 ROOT = Root(name="default", role=Role.STATE, source=b"/home/alice/.openclaw")
@@ -133,7 +134,7 @@ def parts_of(data: bytes) -> list[Part]:
     """The sections of the bundle *data*, in file order."""
     container = Container(io.BytesIO(data))
     return [
-        Part(type=section.type, number=section.number, body=container.body(section), flags=section.flags)
+        Part(type=section.type, number=section.number, body=bytes(container.body(section)), flags=section.flags)
         for section in container.frame.sections
     ]
 

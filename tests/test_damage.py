@@ -38,9 +38,9 @@ from ocbundle.errors import (
     Truncated,
     UnsupportedVersion,
 )
-from ocbundle.model import Sensitivity
 from ocbundle.reader import Container, Reader
 from ocbundle.sealing import BundleKey
+from ocbundle.sources import Sensitivity
 from ocbundle.writer import Writer
 
 ACCIDENTS = (NotABundle, Truncated, ChecksumMismatch, Malformed)

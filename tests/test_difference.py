@@ -18,8 +18,9 @@ import ocbundle
 from ocbundle import Source, agefile, agetext, difference, keyholders
 from ocbundle.difference import Aspect, Change, Comparison, Difference
 from ocbundle.errors import SourceMissing
-from ocbundle.model import Leave, Reason, Rules, Sensitivity
+from ocbundle.model import Reason
 from ocbundle.openclaw import counterpart, discover
+from ocbundle.sources import Leave, Rules, Sensitivity
 
 KEY: Final = keyholders.parse_identities(agetext.encode_identity(bytes(range(32))).encode(), "key.txt")
 RECIPIENT: Final = agetext.encode_recipient(agefile.x25519_public(bytes(range(32))))

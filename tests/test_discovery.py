@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from ocbundle.errors import SourceFailure, SourceMissing
-from ocbundle.model import Leave, Profile, Reason, Role, Sensitivity, Source, Workspace
+from ocbundle.model import Profile, Reason, Role, Workspace
 from ocbundle.openclaw import Discovery, Left, discover
+from ocbundle.sources import Leave, Sensitivity, Source
 
 
 def write(path: Path, content: str = "") -> Path:

@@ -30,9 +30,10 @@ from ocbundle.acl import AccessList, Grant, Tag
 from ocbundle.attributes import Names
 from ocbundle.errors import Malformed
 from ocbundle.layout import Destination
-from ocbundle.model import Capture, Entry, Extent, Sensitivity, Source
+from ocbundle.model import Capture, Entry, Extent
 from ocbundle.places import Owner
 from ocbundle.placing import place
+from ocbundle.sources import Sensitivity, Source
 from ocbundle.writer import Writer
 
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root to give files away, or to mount")

@@ -41,10 +41,11 @@ from ocbundle.errors import (
     TargetExists,
     TargetFailure,
 )
-from ocbundle.model import Entry, Host, Kind, Manifest, Profile, Role, Root, Sensitivity
+from ocbundle.model import Entry, Host, Kind, Manifest, Profile, Role, Root
 from ocbundle.openclaw import states
 from ocbundle.outcomes import UnpackReport
 from ocbundle.sealing import BundleKey
+from ocbundle.sources import Sensitivity
 
 RECIPIENT = support.recipient()
 SECRET = "sk-made-up-and-secret"

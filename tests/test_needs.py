@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from ocbundle.cli import listing
-from ocbundle.model import Host, Manifest, Profile, Role, Sensitivity
+from ocbundle.model import Host, Manifest, Profile, Role
 from ocbundle.openclaw import Discovery, discover, holdings, services, stores
+from ocbundle.sources import Sensitivity
 
 
 def write(path: Path, content: str = "") -> Path:

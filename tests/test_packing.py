@@ -16,7 +16,8 @@ from trees import IS_ROOT, mounted
 import ocbundle
 from ocbundle import agefile, agetext
 from ocbundle.errors import InvalidRequest, NoSpace, SourceMissing
-from ocbundle.model import ProgressCallback, Sensitivity, Source, Verdict
+from ocbundle.model import ProgressCallback
+from ocbundle.sources import Sensitivity, Source, Verdict
 
 RECIPIENT = agetext.encode_recipient(agefile.x25519_public(SECRET))
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root to mount")

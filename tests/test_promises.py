@@ -18,7 +18,8 @@ import support
 import ocbundle
 from ocbundle import agefile, agetext, keyholders, limits, records, report, wire
 from ocbundle.errors import AuthenticationFailed, ChecksumMismatch, Malformed, UnexpectedContent
-from ocbundle.model import Level, Sensitivity
+from ocbundle.model import Level
+from ocbundle.sources import Sensitivity
 from ocbundle.writer import Writer
 
 VECTORS = Path(__file__).parents[1] / "spec" / "vectors"

@@ -22,7 +22,6 @@ from ocbundle.model import (
     Host,
     Kind,
     Manifest,
-    Metadata,
     Profile,
     Reason,
     Role,
@@ -31,6 +30,7 @@ from ocbundle.model import (
     Totals,
     Workspace,
 )
+from ocbundle.sources import Metadata
 
 ROOTS = ("default", "work")
 SHA = bytes(range(32))
@@ -850,10 +850,11 @@ def hard(path: bytes, target: bytes) -> Entry:
     return entry(path, Kind.HARDLINK, target=target)
 
 
-def sequence(rows: Sequence[Entry], **options: int) -> sequencing.Sequencer:
+def sequence(rows: Sequence[Entry], cut: int = 0, **options: int) -> sequencing.Sequencer:
+    """A sequencer that has taken *rows* in two batches."""
     sequencer = sequencing.Sequencer(ROOTS, **options)
-    for row in rows:
-        sequencer.entry(row)
+    sequencer.enter(rows[:cut])
+    sequencer.enter(rows[cut:])
     return sequencer
 
 
@@ -870,8 +871,9 @@ def test_the_order_of_a_walk_is_accepted() -> None:
         hard(b"b/e", b"b/c/d"),
         entry(b"", root="work"),
     ]
-    sequencer = sequence(rows)
-    assert (sequencer.entries, sequencer.link_targets) == (9, {("default", b"b/c/d")})
+    for cut in range(10):
+        sequencer = sequence(rows, cut)
+        assert (sequencer.entries, sequencer.link_targets) == (9, {("default", b"b/c/d")})
 
 
 @pytest.mark.parametrize(
@@ -897,9 +899,10 @@ def test_the_order_of_a_walk_is_accepted() -> None:
 )
 @pytest.mark.rule("R-9.6", "R-9.8", "R-9.12")
 def test_every_other_order_of_entries_is_refused(rows: Sequence[Entry], rule: str) -> None:
-    with pytest.raises(Malformed) as caught:
-        sequence(rows)
-    assert caught.value.rule == rule
+    for cut in range(len(rows) + 1):
+        with pytest.raises(Malformed) as caught:
+            sequence(rows, cut)
+        assert caught.value.rule == rule
 
 
 @pytest.mark.rule("R-9.6")
@@ -907,7 +910,7 @@ def test_skipped_rows_ascend_by_themselves() -> None:
     sequencer = sequencing.Sequencer(ROOTS)
     row = Skipped(root="default", path=b"b", kind="file", reason=Reason.LIMIT)
     sequencer.skip(row)
-    sequencer.entry(directory(b""))
+    sequencer.enter([directory(b"")])
     with pytest.raises(Malformed) as caught:
         sequencer.skip(replace(row, path=b"a"))
     assert caught.value.rule == "R-9.6"

@@ -26,7 +26,8 @@ from ocbundle.model import (
     Totals,
     Workspace,
 )
-from ocbundle.outcomes import PackReport, UnpackReport, VerifyReport
+from ocbundle.outcomes import PackReport, UnpackReport
+from ocbundle.verifying import VerifyReport
 
 ROOT = Root(name="default", role=Role.STATE, source=b"/home/alice/.openclaw", profile="default")
 MANIFEST = Manifest(

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from ocbundle.model import Leave, Reason, Sensitivity, Verdict
+from ocbundle.model import Reason
 from ocbundle.openclaw import rules
+from ocbundle.sources import Leave, Sensitivity, Verdict
 
 # One line a path: what becomes of it, its kind, its path.
 SQLITE_ERA = """

@@ -60,10 +60,11 @@ from ocbundle.errors import (
     UnsupportedVersion,
     WrongPassphrase,
 )
-from ocbundle.model import Entry, Extent, Kind, Manifest, Role, Root, Sensitivity, Totals
+from ocbundle.model import Entry, Extent, Kind, Manifest, Role, Root, Totals
 from ocbundle.outcomes import Condition, SalvageReport
 from ocbundle.reader import Container
 from ocbundle.sealing import BundleKey
+from ocbundle.sources import Sensitivity
 from ocbundle.survivors import Survivors
 from ocbundle.writer import Writer
 

@@ -21,21 +21,9 @@ from hypothesis import strategies as st
 
 from ocbundle import databases, limits, paths, reading, tally
 from ocbundle.errors import SourceFailure, SourceMissing
-from ocbundle.model import (
-    Capture,
-    Entry,
-    Kind,
-    Leave,
-    Metadata,
-    Progress,
-    Reason,
-    Rules,
-    Sensitivity,
-    Skipped,
-    Source,
-    Verdict,
-)
+from ocbundle.model import Capture, Entry, Kind, Progress, Reason, Skipped
 from ocbundle.scan import ScanResult, measure, scan
+from ocbundle.sources import Leave, Metadata, Rules, Sensitivity, Source, Verdict
 
 MIB = limits.MIB
 

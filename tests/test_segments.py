@@ -6,8 +6,8 @@ import pytest
 from support import directory, metadata, packed, seeded
 
 from ocbundle import limits, verification
-from ocbundle.model import Sensitivity
 from ocbundle.segments import Extents, Memory, Segment
+from ocbundle.sources import Sensitivity
 from ocbundle.writer import Writer
 
 
@@ -30,6 +30,16 @@ def test_memory_that_belongs_to_others_is_left_alone() -> None:
     memory.give(b"0123456789")
     memory.give(memoryview(b"0123456789"))
     assert memory.take(10) == bytes(10)
+
+
+def test_memory_of_one_size_keeps_pieces_of_that_size_and_no_others() -> None:
+    memory = Memory(8)
+    short, long = memory.take(3), memory.take(9)
+    assert (len(short), len(long)) == (8, 9)
+    for piece in (long, short):
+        memory.give(memoryview(piece)[:2])
+    assert memory.take(8) is short
+    assert len(memory.take(9)) == 9
 
 
 def test_a_segment_grows_with_what_it_must_hold() -> None:

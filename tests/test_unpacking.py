@@ -12,7 +12,8 @@ from support import identity, recipient
 
 import ocbundle
 from ocbundle.errors import EntryMissing, InvalidRequest, TargetFailure
-from ocbundle.model import Role, Source
+from ocbundle.model import Role
+from ocbundle.sources import Source
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ def main() -> None:
     """The ``ocbundle`` program."""
     signals.end_at_once()
     # Many small values live at a time, and next to none in a cycle: to look for some so often was a tenth of a listing.
-    gc.set_threshold(50_000)
+    gc.set_threshold(500_000)
     if sys.stdout is None:  # closed: a bundle or a report would be lost in silence
         sys.exit("ocbundle: error: standard output is closed")
     sys.stdin = sys.stdin or open(os.devnull, encoding="ascii")  # noqa: SIM115 - for the whole run

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Final
@@ -118,6 +117,8 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         number = next(code for kind, code in EXITS if isinstance(error, kind))
         console.error(_fields(error, number))
         if environ.get("OCBUNDLE_DEBUG"):
+            import traceback  # noqa: PLC0415 - only for whoever looks for a bug
+
             traceback.print_exc()
         return number
     return int(code or exits.DONE)
@@ -147,6 +148,8 @@ def _fields(error: BaseException, number: int) -> dict[str, object]:
         message = f"{where}{error.strerror.lower()}"
     else:
         # Not its words: nobody has checked what they give away.
+        import traceback  # noqa: PLC0415
+
         at = traceback.extract_tb(error.__traceback__)[-1]
         message = f"internal error: {type(error).__name__} at {os.path.basename(at.filename)}:{at.lineno}"
         hint = "please report it; OCBUNDLE_DEBUG=1 shows the whole story"

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ocbundle.model import Entry, Kind, Leave, Manifest, Role, Rules, Sensitivity
+from ocbundle.model import Entry, Kind, Manifest, Role
 from ocbundle.openclaw import rules
 from ocbundle.paths import display
+from ocbundle.sources import Leave, Rules, Sensitivity
 
 _OTHERS: Final = 0o077
 

@@ -9,9 +9,10 @@ import os
 from collections.abc import Iterable, Mapping
 
 from ocbundle.errors import SourceMissing
-from ocbundle.model import Entry, Kind, Leave, Manifest, Reason, Role, Skipped, Source
+from ocbundle.model import Entry, Kind, Manifest, Reason, Role, Skipped
 from ocbundle.openclaw import rules
 from ocbundle.openclaw.discovery import Discovery, discover
+from ocbundle.sources import Leave, Source
 
 _KINDS = {Kind.DIRECTORY: "directory", Kind.SYMLINK: "symlink"}
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from ocbundle.model import Leave, Profile, Role, Rules, Source, Workspace
+from ocbundle.model import Profile, Role, Workspace
 from ocbundle.openclaw import config, files, needs, rules, services, states, survey
 from ocbundle.openclaw.config import Config
 from ocbundle.openclaw.roots import Root, Roots, Wanted
@@ -21,6 +21,7 @@ from ocbundle.openclaw.services import Service
 from ocbundle.openclaw.states import Left, Names, StateDirectory
 from ocbundle.openclaw.survey import Surroundings
 from ocbundle.paths import display, root_name
+from ocbundle.sources import Leave, Rules, Source
 
 _LINKED: Final = ((b"skills", "skill"), (b"", "link"), (b"agents", "link"), (b"extensions", "link"))
 """Directories of a state in which a user replaces entries by links to elsewhere."""

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from ocbundle.model import Leave, Role, Rules, Source
+from ocbundle.model import Role
 from ocbundle.openclaw import files
 from ocbundle.openclaw.states import Names
 from ocbundle.paths import display, root_name
+from ocbundle.sources import Leave, Rules, Source
 
 _MAX_LINKS: Final = 40
 """As many symbolic links as Linux follows."""

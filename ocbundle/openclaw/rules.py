@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
-from ocbundle.model import Leave, Reason, Rules, Sensitivity, Verdict
+from ocbundle.model import Reason
+from ocbundle.sources import Leave, Rules, Sensitivity, Verdict
 
 ONLY_CONFIG: Final = "only the configuration was asked for"
 """Why everything else was left out: by this a reader can tell."""

@@ -84,13 +84,13 @@ def _read(lab: Lab) -> _Whole:
                 wanted[_path(entry)] = bundle.entry(entry.root, entry.path), bundle.read(entry.root, entry.path)
     bundle_id = frame.preamble.bundle_id
     key = sealing.unwrap(container.key_bodies(), bundle_id, keyholders.read_identities(lab.key), None)
-    bodies = {section.number: container.body(section) for section in frame.of_type(wire.SEGM)}
+    bodies = {section.number: bytes(container.body(section)) for section in frame.of_type(wire.SEGM)}
     journaled: dict[str, int] = {}
     for number, body in bodies.items():
         place = compression.Place(bundle_id=bundle_id, type=wire.SEGM, number=number)
         _, journal = compression.decode(place, key.open(body))
         journaled |= {_path(entry): number for entry in records.decode_journal(journal)} if journal else {}
-    batches = tuple(container.body(section) for section in frame.of_type(wire.ENTR))
+    batches = tuple(bytes(container.body(section)) for section in frame.of_type(wire.ENTR))
     return _Whole(data=data, wanted=wanted, bodies=bodies, batches=batches, journaled=journaled)
 
 

@@ -134,7 +134,7 @@ def _seeds(target: str) -> list[bytes]:
         "head": [head],
         "batch": [raw[wire.ENTR][0]],
         "journal": [raw[wire.SEGM][1]],
-        "age": [small.container.body(section)[len(agefile.MAGIC) : 400] for section in frame.sections],
+        "age": [bytes(small.container.body(section))[len(agefile.MAGIC) : 400] for section in frame.sections],
         "sealed": [opened[wire.SEGM].replace(small.bundle_id, BUNDLE_ID)],
         "file": [small.data],
         "opened": [raw[wire.ENTR][0] + head],
