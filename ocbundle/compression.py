@@ -239,6 +239,7 @@ def _decompress(frame: memoryview, length: int) -> bytes:
 
 def _decompress_into(take: Callable[[int], bytearray], frame: memoryview, length: int) -> memoryview:
     raw = memoryview(take(length))[:length]
+    # The stream takes a truncated frame for a short one; but this one was walked to its end, and must be as long.
     try:
         stream = _decompressor().stream_reader(frame)
         is_whole = stream.readinto(raw) == length and not stream.read(1)

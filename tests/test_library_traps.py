@@ -87,7 +87,6 @@ NEVER_CALLED = {
     "encrypt_file": "the same",
     "decrypt_io": "hands out plaintext before its end is authenticated",
     "encrypt_io": "swallows the caller's exceptions",
-    "stream_reader": "takes a truncated frame for a short one",
     "get_frame_parameters": "reports the length of a leading skippable frame",
     "extractall": "can be led out of its directory",
 }
@@ -102,6 +101,10 @@ def called(path: Path) -> set[str]:
 @pytest.mark.parametrize("function", NEVER_CALLED)
 def test_a_function_that_can_not_be_trusted_is_never_called(function: str) -> None:
     assert [path.name for path in PACKAGE.rglob("*.py") if function in called(path)] == []
+
+
+def test_a_streaming_reader_of_zstd_is_called_where_frames_are_walked_to_their_end_and_nowhere_else() -> None:
+    assert [path.name for path in PACKAGE.rglob("*.py") if "stream_reader" in called(path)] == ["compression.py"]
 
 
 @pytest.mark.parametrize("module", ["restore", "staging", "stages", "descent", "settling", "sites", "plans", "placing"])
