@@ -28,7 +28,7 @@ with atheris.instrument_imports(include=["ocbundle"]):
     from support import BUNDLE_ID, crafted, fill_small, identity, packed
     from support import ROOT as STATE
 
-    from ocbundle import agefile, compression, heads, limits, records, verification, wire
+    from ocbundle import agefile, compression, heads, limits, records, sequencing, verification, wire
     from ocbundle.bundle import Bundle
     from ocbundle.errors import BundleError
 
@@ -66,7 +66,8 @@ def _head(data: bytes) -> None:
 
 
 def _batch(data: bytes) -> None:
-    records.decode_batch(data, roots=[STATE.name])
+    batch = records.decode_batch(data, roots=[STATE.name])
+    sequencing.Sequencer([STATE.name]).enter(batch.entries)
 
 
 def _journal(data: bytes) -> None:
@@ -78,7 +79,13 @@ def _age(data: bytes) -> None:
 
 
 def _sealed(data: bytes) -> None:
-    compression.decode(compression.Place(bundle_id=BUNDLE_ID, type=b"SEGM", number=0), data)
+    place = compression.Place(bundle_id=BUNDLE_ID, type=b"SEGM", number=0)
+    wanted = None
+    with contextlib.suppress(BundleError):
+        wanted = compression.decode(place, data)
+    raw, journal = compression.decode_into(bytearray, place, data)
+    if wanted != (bytes(raw), journal):
+        raise AssertionError("the two decoders disagree")
 
 
 def _file(data: bytes) -> None:
