@@ -104,6 +104,7 @@ class Run:
         return found
 
     def _fork(self, said: IO[bytes], before: Callable[[], None] | None) -> int:
+        _await_threads()
         child = os.fork()
         if child == 0:
             code = 255
@@ -118,6 +119,17 @@ class Run:
             finally:
                 posix._exit(code)  # not os._exit, where a run that measures coverage would write its data under faults
         return child
+
+
+def _await_threads() -> None:
+    """Wait until the threads are gone that looked into a bundle.
+
+    One that has been joined may still be ending, with a lock of OpenSSL's in its hands, and a fork would never get it.
+    """
+    deadline = time.monotonic() + _PATIENCE_S
+    while len(os.listdir("/proc/self/task")) > 1:
+        assert time.monotonic() < deadline, "another thread lives on"
+        time.sleep(0.0002)
 
 
 def _wait(reading: int, writing: int) -> None:

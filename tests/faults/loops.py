@@ -109,10 +109,6 @@ def fail_system_calls(
         if chosen.random() < sample:
             scene.prepare()
             ended, _ = scene.run.traced(fault.call, fault.inject)
-            if ended.hung and not ended.hits:
-                # It never came to the fault: a fork while a thread of this process was just ending.
-                scene.prepare()
-                ended, _ = scene.run.traced(fault.call, fault.inject)
             if ended.hits or ended.code is None:
                 counts.add(judged(scene, ended, str(fault), heal=chosen.choice(("--resume", "--undo"))))
     return counts
