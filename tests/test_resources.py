@@ -56,6 +56,8 @@ def outcome(path, verb):
 
 for verb in ("verify", "unpack"):
     assert outcome(sys.argv[1], verb) == "sound"
+while len(os.listdir("/proc/self/task")) > 1:  # a thread that is ending may hold a lock, which a fork would inherit
+    time.sleep(0.001)
 for line in sys.stdin:
     if os.fork() == 0:
         outcome(sys.argv[1], "verify")  # what the process before it had in memory, this one has too
