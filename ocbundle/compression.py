@@ -245,7 +245,7 @@ def _decompress_into(take: Callable[[int], bytearray], frame: memoryview, length
         is_whole = stream.readinto(raw) == length and not stream.read(1)
     except zstandard.ZstdError as error:
         raise Malformed("a zstd frame is damaged", rule="R-7.6") from error
-    if not is_whole:  # pragma: no cover - as above
+    if not is_whole:
         raise Malformed("a zstd frame holds another size than it declares", rule="R-7.6")
     return raw
 

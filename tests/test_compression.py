@@ -304,6 +304,27 @@ def test_a_plaintext_cut_at_any_length_is_refused() -> None:
                 decode(SEGMENT, encoded[:length])
 
 
+@pytest.mark.parametrize(("filled", "more"), [(len(RAW) - 1, b""), (len(RAW), b"x")], ids=["short", "long"])
+def test_a_library_that_takes_a_frame_of_another_length_for_whole_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch, filled: int, more: bytes
+) -> None:
+    class Lax:
+        def stream_reader(self, _frame: memoryview) -> Lax:
+            return self
+
+        def readinto(self, _room: memoryview) -> int:
+            return filled
+
+        def read(self, size: int) -> bytes:
+            assert size == 1
+            return more
+
+    monkeypatch.setattr(compression, "_decompressor", Lax)
+    with pytest.raises(Malformed) as caught:
+        compression.decode_into(bytearray, SEGMENT, plaintext(compressed()))
+    assert caught.value.rule == "R-7.6"
+
+
 @given(st.binary(max_size=100))
 def test_no_frame_at_all_makes_decoding_fail_otherwise(data: bytes) -> None:
     for packed in (data, MAGIC + data):

@@ -768,6 +768,14 @@ def test_a_journal_passes_whether_its_entries_are_known_or_not(rows: list[Entry]
     records.check_journal(encoded, {row.path: row for row in rows} if are_known else {})
 
 
+@given(st.lists(entries, max_size=5, unique_by=lambda row: row.path))
+def test_a_journal_that_repeats_what_is_known_is_not_looked_at_field_by_field(rows: list[Entry]) -> None:
+    encoded = records.encode_journal([records.entry_row(row, ROOTS.index(row.root)) for row in rows], roots=ROOTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(records, "decode_journal")
+        records.check_journal(encoded, {row.path: row for row in rows})
+
+
 @pytest.mark.parametrize(
     "changes",
     [

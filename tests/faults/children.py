@@ -133,8 +133,12 @@ def _await_threads() -> None:
 
 
 def _wait(reading: int, writing: int) -> None:
-    os.close(writing)
-    with contextlib.suppress(OSError):  # what fails first may be this
+    # What fails first may be one of these.
+    try:
+        os.close(writing)
+    except OSError:
+        os.close(writing)
+    with contextlib.suppress(OSError):
         os.read(reading, 1)
 
 
