@@ -22,7 +22,9 @@ from ocbundle.reader import Advance, Reader, compare, cut
 from ocbundle.segments import Memory
 
 _WAITING: Final = 4
-"""Segments that are being opened, or are opened and wait for this thread."""
+"""Segments that are being opened, or are opened and wait for this thread, as long as they are short."""
+_LONG_WAITING: Final = 1
+"""The same behind one that is longer than :data:`_ROOM`, and at first."""
 _ROOM: Final = limits.FIRST_SEGMENT + 64 * limits.KIB
 """Bytes of memory that is used again, for a segment compressed or not; all but those of huge bundles fit."""
 _SHORT: Final = 64 * limits.KIB
@@ -102,6 +104,7 @@ class _Verification:
         self._advance = advance
         self._ledger = Ledger()
         self._memory = Memory(_ROOM)
+        self._most_waiting = _LONG_WAITING
         self._looks: deque[_Look] = deque()
         self._jobs: deque[_Job] = deque()
 
@@ -147,7 +150,7 @@ class _Verification:
 
     def _fill(self) -> None:
         """Let threads look into as many segments as may wait."""
-        while self._looks and len(self._jobs) < _WAITING:
+        while self._looks and len(self._jobs) < self._most_waiting:
             look = self._looks.popleft()
             raw = self._reader.inspect(look.number, partial(_compare, look.long), self._memory)
             self._jobs.append(_Job(look, raw))
@@ -158,6 +161,7 @@ class _Verification:
         while self._jobs:
             look, opened = self._jobs.popleft()
             raw = opened.result()
+            self._most_waiting = _WAITING if len(raw) <= _ROOM else _LONG_WAITING
             self._fill()
             _compare(look.short, raw)
             ended = sum([whole.add(extent, raw) for whole, extent in look.parts])
