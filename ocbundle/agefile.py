@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from ocbundle import limits
 from ocbundle.errors import AuthenticationFailed, InvalidRequest, LimitExceeded, Malformed, WrongPassphrase
+from ocbundle.memory import Take
 
 Random = Callable[[int], bytes]
 """``random(n)`` gives *n* bytes fit for keys: ``os.urandom``, but in tests."""
@@ -141,9 +142,7 @@ def seal(plaintext: bytes, stanza: Callable[[bytes], Stanza], random: Random) ->
     return bytes(seal_into(bytearray, plaintext, stanza, random))
 
 
-def seal_into(
-    take: Callable[[int], bytearray], plaintext: bytes, stanza: Callable[[bytes], Stanza], random: Random
-) -> memoryview:
+def seal_into(take: Take, plaintext: bytes, stanza: Callable[[bytes], Stanza], random: Random) -> memoryview:
     """:func:`seal`, in memory of which *take* gives as much as it is asked for, or more."""
     file_key = random(_KEY)
     signed = MAGIC + stanza(file_key).encode() + b"---"
@@ -165,9 +164,7 @@ def seal_into(
     return sealed
 
 
-def open_payload(
-    data: bytes | memoryview, header: Header, file_key: bytes, take: Callable[[int], bytearray] = bytearray
-) -> memoryview:
+def open_payload(data: bytes | memoryview, header: Header, file_key: bytes, take: Take = bytearray) -> memoryview:
     """The plaintext behind *header* in *data*, whole and authenticated, or nothing.
 
     It is put where *take* gives as much memory as it is asked for, or more.

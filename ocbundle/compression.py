@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +16,7 @@ import zstandard
 
 from ocbundle import limits
 from ocbundle.errors import AuthenticationFailed, LimitExceeded, Malformed
+from ocbundle.memory import Take
 
 _BINDING: Final = struct.Struct("<16s16s4sIQ")
 _BIND_DOMAIN: Final = b"ocbundle/v1/bind"
@@ -29,7 +29,7 @@ _DEFAULT_LEVEL: Final = 3
 _DEFAULT_CHAIN_LOG: Final = 14
 _PIECE: Final = 64 * limits.KIB
 
-_RAW_LIMITS: Final = {b"SEGM": limits.MAX_SEGMENT, b"ENTR": limits.MAX_BATCH, b"MANI": limits.MAX_HEAD}
+_RAW_LIMITS: Final = {b"ENTR": limits.MAX_BATCH, b"MANI": limits.MAX_HEAD}
 _local = threading.local()
 
 
@@ -68,9 +68,7 @@ def decode(place: Place, plaintext: bytes | memoryview) -> tuple[bytes, bytes]:
     return _decompress(frame, length), journal
 
 
-def decode_into(
-    take: Callable[[int], bytearray], place: Place, plaintext: bytes | memoryview
-) -> tuple[memoryview, bytes]:
+def decode_into(take: Take, place: Place, plaintext: bytes | memoryview) -> tuple[memoryview, bytes]:
     """:func:`decode`, with the raw bytes in memory of which *take* gives as much as it is asked for, or more."""
     frame, length, journal = _decode(place, plaintext)
     return _decompress_into(take, frame, length), journal
@@ -83,7 +81,8 @@ def _decode(place: Place, plaintext: bytes | memoryview) -> tuple[memoryview, in
         raise AuthenticationFailed(
             "a section belongs elsewhere: it was moved, or comes from another bundle", rule="R-7.2"
         )
-    if raw_length > _RAW_LIMITS[place.type]:
+    limit = limits.segment_limit(place.number) if place.type == b"SEGM" else _RAW_LIMITS[place.type]
+    if raw_length > limit:
         raise LimitExceeded(f"a section of {raw_length} bytes uncompressed", rule="R-7.5")
     start = _SKIPPABLE.size + length
     view = memoryview(plaintext)
@@ -237,7 +236,7 @@ def _decompress(frame: memoryview, length: int) -> bytes:
     return raw
 
 
-def _decompress_into(take: Callable[[int], bytearray], frame: memoryview, length: int) -> memoryview:
+def _decompress_into(take: Take, frame: memoryview, length: int) -> memoryview:
     raw = memoryview(take(length))[:length]
     # The stream takes a truncated frame for a short one; but this one was walked to its end, and must be as long.
     try:

@@ -25,7 +25,8 @@ MAX_SECTIONS: Final = 1 << 16
 """An index of 4 MiB at the most: it is held in memory."""
 MAX_KEYS_SECTIONS: Final = 16
 MAX_KEYS_BODY: Final = 64 * KIB
-MAX_SEGM_BODY: Final = 32 * MIB
+MAX_SEGM_BODY: Final = 20 * MIB
+"""The longest that a writer makes has 18: 16 that don't compress, a journal of one, and padding."""
 MAX_ENTR_BODY: Final = 8 * MIB
 MAX_MANI_BODY: Final = 16 * MIB
 MAX_UNKNOWN_BODY: Final = 32 * MIB
@@ -80,9 +81,10 @@ DEFAULT_MAX_TOTAL: Final = 16 * TIB
 """Logical bytes that a reader accepts unless the caller raises it."""
 
 
-def segment_target(number: int) -> int:
-    """The raw length, in bytes, at which a writer ends segment *number*.
+def segment_limit(number: int) -> int:
+    """The greatest raw length, in bytes, of segment *number*.
 
-    Segments stay small while a bundle does, and grow to 16 MiB so that 600 GiB fit into the number of sections.
+    Segments stay small while a bundle does, so that a small file never costs much, and grow to 16 MiB so that 600 GiB
+    fit into the number of sections.
     """
     return min(FIRST_SEGMENT << min(number // SEGMENTS_PER_SIZE, 4), MAX_SEGMENT)

@@ -169,8 +169,18 @@ class Entry(_Fields):
         if self.kind is Kind.FILE:
             if sum([extent.length for extent in self.extents]) != self.size:
                 raise Malformed("extents don't cover the file", path=self.name, rule="R-9.10")
+            if len(self.extents) > 1:
+                self._check_segments()
         elif self.kind is not Kind.DIRECTORY:
             self._check_target()
+
+    def _check_segments(self) -> None:
+        """Else a few rows could make a reader open a segment over and over."""
+        numbers = [extent.segment for extent in self.extents if extent.segment is not None]
+        if numbers != sorted(numbers):
+            raise Malformed("a file's extents go back to an earlier segment", path=self.name, rule="R-9.23")
+        if len(set(numbers)) > 2 + self.size // limits.FIRST_SEGMENT:
+            raise Malformed("a file lies in more segments than it fills", path=self.name, rule="R-9.23")
 
     def _check_lists(self) -> None:
         if self.kind not in {Kind.DIRECTORY, Kind.FILE} or (self.default_acl and self.kind is Kind.FILE):

@@ -12,25 +12,30 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Final, Self, TypeVar
 
-from ocbundle import compression, heads, limits, paths, records, sequencing, wire
+from ocbundle import compression, heads, limits, memory, paths, records, sequencing, wire
 from ocbundle.errors import ChecksumMismatch, DamagedBundle, EntryMissing, Malformed, Truncated
 from ocbundle.model import Entry, Extent, Kind, Manifest, Skipped
 from ocbundle.sealing import BundleKey
-from ocbundle.segments import Memory
 from ocbundle.workers import Workers
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from ocbundle.memory import Give, Take
+
 _B = TypeVar("_B", bytes, memoryview)
+_T = TypeVar("_T")
 _CHUNK: Final = limits.MIB
-_CACHE: Final = 2 * limits.MAX_SEGMENT
-"""Bytes of opened segments that are kept: secrets and content lie side by side, each in segments of their own."""
+_CACHE: Final = limits.MAX_SEGMENT
+"""Bytes of opened segments that are kept beside a new one: secrets and content lie side by side, each in segments of
+their own."""
 _AHEAD: Final = 2
+_LONG: Final = 2 * limits.MIB
+"""Longer segments, compressed or not, are opened when their bytes are asked for, and not ahead."""
 _STEP: Final = 2047
 """Bytes that hashlib hashes without letting another thread run."""
 _STEPWISE: Final = 32 * _STEP
@@ -39,6 +44,10 @@ _KEPT_ROWS: Final = 50_000
 
 Advance = Callable[[int, int], None]
 """``advance(bytes, entries)``, called as the work goes on."""
+
+
+class _LongError(Exception):
+    """A segment is longer than those that are opened ahead."""
 
 
 class Container:
@@ -65,21 +74,33 @@ class Container:
     def _read_at(self, offset: int, length: int) -> bytes:
         with self._lock:
             self._file.seek(offset)
-            parts = []
-            while length and (part := self._file.read(length)):
-                parts.append(part)
-                length -= len(part)
-        return b"".join(parts)
+            return b"".join(self._parts(length))
 
-    def body(self, section: wire.Section) -> memoryview:
-        """The body of *section*, its digest checked.
+    def _parts(self, length: int) -> Iterator[bytes]:
+        while length and (part := self._file.read(min(length, _CHUNK))):
+            yield part
+            length -= len(part)
+
+    def _read_into(self, take: Take, offset: int, length: int) -> memoryview:
+        """At most *length* bytes: fewer, if the file ends."""
+        view = memoryview(take(length))
+        end = 0
+        with self._lock:
+            self._file.seek(offset)
+            for part in self._parts(length):
+                view[end : end + len(part)] = part
+                end += len(part)
+        return view[:end]
+
+    def body(self, section: wire.Section, take: Take = memory.fresh) -> memoryview:
+        """The body of *section*, its digest checked, in memory of which *take* gives as much as it is asked for.
 
         Raises:
             Truncated: the file became shorter.
             Malformed: the header before the body isn't the one in the index (R-5.7).
             ChecksumMismatch: the body is damaged (R-4.12).
         """
-        whole = memoryview(self._read_at(section.offset, wire.HEADER_LENGTH + section.body_length))
+        whole = self._read_into(take, section.offset, wire.HEADER_LENGTH + section.body_length)
         if len(whole) < wire.HEADER_LENGTH + section.body_length:
             raise Truncated("the file became shorter while it was read", offset=section.offset, rule="R-5.5")
         header, body = whole[: wire.HEADER_LENGTH], whole[wire.HEADER_LENGTH :]
@@ -136,9 +157,9 @@ class Reader:
         """What hard links point to; known when all entries have passed once."""
         self._kept: dict[int, records.Batch] = {}
         self._room = _KEPT_ROWS
-        self._cache: OrderedDict[int, bytes] = OrderedDict()
+        self._cache: OrderedDict[int, memoryview] = OrderedDict()
         self._cached = 0
-        self._ahead: dict[int, Future[bytes]] = {}
+        self._ahead: dict[int, Future[memoryview | None]] = {}
         self._opened = bytearray(len(self._segments))
         self.journaled: Mapping[bytes, Entry] | None = None
         """If set, the rows of journals are held to their rules too, as only a full verification must (R-7.8).
@@ -164,9 +185,14 @@ class Reader:
     def close(self) -> None:
         """Stop reading ahead, and let go of what is cached."""
         self._pool.close()
+        self.forget_segments()
+        self._kept.clear()
+
+    def forget_segments(self) -> None:
+        """Let go of those that are cached."""
         self._ahead.clear()
         self._cache.clear()
-        self._kept.clear()
+        self._cached = 0
 
     # --- entries ----------------------------------------------------------------------------------------------------
 
@@ -268,15 +294,16 @@ class Reader:
     # --- content ----------------------------------------------------------------------------------------------------
 
     def content(self, entry: Entry) -> Iterator[bytes]:
-        """The bytes of a file, in pieces of at most 16 MiB; each is authenticated, and all of them match its digest.
+        """The bytes of a file, in pieces of at most 1 MiB; each is authenticated, and all of them match its digest.
 
         Raises:
             ChecksumMismatch: they don't (R-9.14); raised behind the last piece, or before the only one.
             DamagedBundle: a segment breaks a rule of sections 6 and 7.
         """
         extents = entry.extents
-        if len(extents) == 1 and extents[0].segment is not None:  # most files, so without the detour of a generator
-            piece = cut(entry, extents[0], self._segment(extents[0].segment))
+        if len(extents) == 1 and extents[0].segment is not None and entry.size <= _CHUNK:
+            # Most files, so without the detour of a generator.
+            piece = bytes(cut(entry, extents[0], self._segment(extents[0].segment)))
             compare(entry, digest_of(piece))
             return iter((piece,))
         return self._pieces(entry)
@@ -284,28 +311,32 @@ class Reader:
     def _pieces(self, entry: Entry) -> Iterator[bytes]:
         digest = hashlib.sha256()
         for extent in entry.extents:
-            if extent.segment is None:
-                pieces: Iterable[bytes] = self._holes(extent.length)
-            else:
-                pieces = (cut(entry, extent, self._segment(extent.segment)),)
-            for piece in pieces:
+            for piece in self._extent(entry, extent):
                 digest.update(piece)
                 yield piece
         compare(entry, digest.digest())
 
-    @staticmethod
-    def _holes(length: int) -> Iterator[bytes]:
-        zeros = bytes(min(length, _CHUNK))
-        for start in range(0, length, _CHUNK):
-            yield zeros[: length - start]
+    def _extent(self, entry: Entry, extent: Extent) -> Iterator[bytes]:
+        if extent.segment is None:
+            zeros = bytes(min(extent.length, _CHUNK))
+            for start in range(0, extent.length, _CHUNK):
+                yield zeros[: extent.length - start]
+        else:
+            view = cut(entry, extent, self._segment(extent.segment))
+            for start in range(0, extent.length, _CHUNK):
+                yield bytes(view[start : start + _CHUNK])
 
-    def _segment(self, number: int) -> bytes:
+    def _segment(self, number: int) -> memoryview:
         raw = self._cache.get(number)
         if raw is not None:
             self._cache.move_to_end(number)
             return raw
+        while self._cached > _CACHE and len(self._cache) > 1:
+            self._cached -= len(self._cache.popitem(last=False)[1])
         future = self._ahead.pop(number, None)
-        raw = self._open_segment(number) if future is None else future.result()
+        raw = None if future is None else future.result()
+        if raw is None:
+            raw = self._open_segment(number)
         # Content is read nearly in file order, so the next segments are opened while this one is used.
         # One file alone opens nothing more than it needs.
         if future is not None or (number and self._opened[number - 1]):
@@ -313,19 +344,36 @@ class Reader:
         self._opened[number] = 1
         self._cache[number] = raw
         self._cached += len(raw)
-        while self._cached > _CACHE and len(self._cache) > 1:
-            self._cached -= len(self._cache.popitem(last=False)[1])
         return raw
 
     def _read_ahead(self, number: int) -> None:
         for following in range(number + 1, min(number + 1 + _AHEAD, len(self._segments))):
             if following not in self._ahead and following not in self._cache and not self._opened[following]:
-                self._ahead[following] = self._pool.submit(self._open_segment, following)
+                self._ahead[following] = self._pool.submit(self._open_ahead, following)
         for stale in [ahead for ahead in self._ahead if not number < ahead <= number + 4 * _AHEAD]:
             self._ahead.pop(stale).cancel()
 
-    def _open_segment(self, number: int) -> bytes:
-        raw, journal = self._open(self._segments[number])
+    def _open_ahead(self, number: int) -> memoryview | None:
+        def take(length: int) -> memory.Piece:
+            if length > _LONG:
+                raise _LongError
+            return memory.fresh(length)
+
+        try:
+            return self._open_segment(number, take)
+        except _LongError:
+            return None
+
+    def _open_segment(self, number: int, take: Take = memory.fresh, give: Give = memory.drop) -> memoryview:
+        """The bytes of a segment, in memory of *take*, as all that comes before them is, which is given back."""
+        section = self._segments[number]
+        with self._locating(section):
+            body = self.container.body(section, take)
+            plaintext = self._key.open(body, take)
+            give(body)
+            del body
+            raw, journal = compression.decode_into(take, self._place(section), plaintext)
+            give(plaintext)
         self._check_journal(journal)
         return raw
 
@@ -333,24 +381,13 @@ class Reader:
         if journal and self.journaled is not None:
             records.check_journal(journal, self.journaled)
 
-    def inspect(self, number: int, look: Callable[[memoryview], None], memory: Memory) -> Future[memoryview]:
+    def inspect(self, number: int, look: Callable[[memoryview], _T], take: Take, give: Give) -> Future[_T]:
         """Let a thread open a segment, for the first or another time, and call *look* with its bytes.
 
-        The future gives these bytes. They are in *memory*, to which they are to be given back.
+        They are in memory of *take*, as all that comes before them is, which is given back with *give*.
         """
-
-        def work() -> memoryview:
-            with self._locating(section):
-                plaintext = self._key.open(self.container.body(section), memory.take)
-                raw, journal = compression.decode_into(memory.take, self._place(section), plaintext)
-            memory.give(plaintext)
-            self._check_journal(journal)
-            look(raw)
-            return raw
-
-        section = self._segments[number]
         self._opened[number] = 1
-        return self._pool.submit(work)
+        return self._pool.submit(lambda: look(self._open_segment(number, take, give)))
 
     def unopened(self) -> list[int]:
         """The segments that no content was asked of."""
@@ -359,7 +396,7 @@ class Reader:
     def _open(self, section: wire.Section) -> tuple[bytes, bytes]:
         with self._locating(section):
             # No name for the body: it is as long as its plaintext, and is let go of before that is decoded.
-            plaintext = self._key.open(self.container.body(section))
+            plaintext = self._key.open(self.container.body(section), memory.fresh)
             return compression.decode(self._place(section), plaintext)
 
     def _place(self, section: wire.Section) -> compression.Place:

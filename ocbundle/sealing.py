@@ -6,7 +6,7 @@ No secret ever stands in a message, a ``repr`` or a log.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,6 +25,7 @@ from ocbundle.errors import (
     WrongPassphrase,
 )
 from ocbundle.keyholders import Identity, Recipient
+from ocbundle.memory import Take
 
 _UNNAMED_RECIPIENT: Final = "passphrase"
 """What stands for a passphrase in a list of recipients."""
@@ -64,14 +65,14 @@ class BundleKey:
         """*plaintext* as an age file to this key."""
         return bytes(self.seal_into(bytearray, plaintext, random))
 
-    def seal_into(self, take: Callable[[int], bytearray], plaintext: bytes, random: Random) -> memoryview:
+    def seal_into(self, take: Take, plaintext: bytes, random: Random) -> memoryview:
         """:meth:`seal`, in memory of which *take* gives as much as it is asked for, or more."""
         public = self._identity.public
         return agefile.seal_into(
             take, plaintext, lambda file_key: agefile.wrap_x25519(file_key, public, random), random
         )
 
-    def open(self, body: bytes | memoryview, take: Callable[[int], bytearray] = bytearray) -> memoryview:
+    def open(self, body: bytes | memoryview, take: Take = bytearray) -> memoryview:
         """The plaintext of a SEGM, ENTR or MANI body, in memory of which *take* gives as much as it is asked for.
 
         Raises:

@@ -1,4 +1,4 @@
-"""A segment that is being gathered, and the memory that it is gathered in.
+"""A segment that is being gathered.
 
 Implements steps 3 and 4 of section 12 of the specification, as far as they concern one segment. It neither compresses
 nor writes anything.
@@ -16,34 +16,6 @@ Extents = list[list[Any]]
 
 Waiting = tuple[Row, int]
 """An entry that is to be journaled, and how many bytes its row may take there."""
-
-
-class Memory:
-    """Memory that is used again: fresh pages take as long as hashing what goes into them. Threads may share it."""
-
-    def __init__(self, size: int | None = None) -> None:
-        """Keep pieces of *size* bytes, and no longer ones; or of any length."""
-        self._size = size
-        self._free: list[bytearray] = []
-
-    def take(self, length: int) -> bytearray:
-        """At least *length* bytes of anything."""
-        if self._size is not None:
-            if length > self._size:
-                return bytearray(length)
-            length = self._size
-        while True:
-            try:
-                memory = self._free.pop()
-            except IndexError:
-                return bytearray(length)
-            if len(memory) >= length:  # segments grow in the course of a bundle
-                return memory
-
-    def give(self, view: bytes | memoryview) -> None:
-        """Take back what nobody looks at any more, if it was taken from here."""
-        if isinstance(view, memoryview) and isinstance(view.obj, bytearray) and self._size in {None, len(view.obj)}:
-            self._free.append(view.obj)
 
 
 @dataclass(slots=True)

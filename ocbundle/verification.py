@@ -9,24 +9,24 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, NamedTuple
 
-from ocbundle import limits, paths
+from ocbundle import limits, paths, wire
 from ocbundle.errors import Malformed
 from ocbundle.ledger import Ledger
+from ocbundle.memory import Piece, SizedMemory
 from ocbundle.model import Entry, Extent
 from ocbundle.reader import Advance, Reader, compare, cut
-from ocbundle.segments import Memory
 
 _WAITING: Final = 4
-"""Segments that are being opened, or are opened and wait for this thread, as long as they are short."""
-_LONG_WAITING: Final = 1
-"""The same behind one that is longer than :data:`_ROOM`, and at first."""
+"""Segments that are being opened, or are opened and wait for this thread."""
 _ROOM: Final = limits.FIRST_SEGMENT + 64 * limits.KIB
-"""Bytes of memory that is used again, for a segment compressed or not; all but those of huge bundles fit."""
+"""Bytes that a segment may have to wait for this thread; those of the first 8 GiB of a bundle have fewer."""
+_LONG: Final = 2 * _ROOM
+"""Of segments with more bytes, sealed or opened, there is one in memory at a time."""
 _SHORT: Final = 64 * limits.KIB
 """Longest file that is hashed on this thread."""
 
@@ -85,26 +85,35 @@ class _Looks(dict[int, _Look]):
         return look
 
 
+class _Seen(NamedTuple):
+    """What has come of a look."""
+
+    ended: int
+    """Files with several extents, of which this segment holds the last."""
+    raw: memoryview | None
+    """The segment, unless all that lies in it has been looked into."""
+
+
 class _Job(NamedTuple):
     """A look that is under way."""
 
     look: _Look
-    raw: Future[memoryview]
+    seen: Future[_Seen]
 
 
 class _Verification:
     """One run. Rows pass on this thread, while others open the segments of the batch before, each once.
 
     Files of some kilobytes are hashed on this thread, and long ones by who has opened their segment: two threads that
-    hand the interpreter's lock to and fro for each small file take longer than one that keeps it.
+    hand the interpreter's lock to and fro for each small file take longer than one that keeps it. A segment that is
+    too long to wait for this thread is looked into whole by who has opened it.
     """
 
     def __init__(self, reader: Reader, advance: Advance) -> None:
         self._reader = reader
         self._advance = advance
         self._ledger = Ledger()
-        self._memory = Memory(_ROOM)
-        self._most_waiting = _LONG_WAITING
+        self._memory = SizedMemory(_ROOM, _LONG, wire.HEADER_LENGTH + limits.MAX_SEGM_BODY)
         self._looks: deque[_Look] = deque()
         self._jobs: deque[_Job] = deque()
 
@@ -124,7 +133,7 @@ class _Verification:
         reader.check_rest()
 
     def _begin(self, entries: Sequence[Entry]) -> None:
-        """Begin to check the content of a batch, segment by segment; and check what doesn't ascend as they do."""
+        """Begin to check the content of a batch, segment by segment; and check files with holes by themselves."""
         self._reader.journaled = {entry.path: entry for entry in entries}
         looks = _Looks()
         others: list[Entry] = []
@@ -134,49 +143,69 @@ class _Verification:
             if len(extents) == 1 and (number := extents[0].segment) is not None:
                 look = looks[number]
                 (look.short if entry.size <= _SHORT else look.long).append(entry)
-            elif numbers := _ascending(extents):
+            elif extents and None not in [extent.segment for extent in extents]:
                 whole = _Whole(entry)
-                for number, extent in zip(numbers, extents, strict=True):
-                    looks[number].parts.append((whole, extent))
+                for extent in extents:
+                    looks[extent.segment or 0].parts.append((whole, extent))
             else:
                 others.append(entry)
         self._advance(_size(entries) - _size(unread), len(entries) - len(unread))
         self._looks.extend(look for _, look in sorted(looks.items()))
         self._fill()
-        for entry in others:
+        if others:
+            self._drain()
+            self._read(others)
+
+    def _read(self, entries: Sequence[Entry]) -> None:
+        """Read files from their first byte to their last, since a hole may be long."""
+        self._memory.forget()  # there is room for one segment more then
+        for entry in entries:
             for piece in self._reader.content(entry):
                 self._advance(len(piece), 0)
             self._advance(0, 1)
+        self._reader.forget_segments()
 
     def _fill(self) -> None:
         """Let threads look into as many segments as may wait."""
-        while self._looks and len(self._jobs) < self._most_waiting:
+        while self._looks and len(self._jobs) < _WAITING:
             look = self._looks.popleft()
-            raw = self._reader.inspect(look.number, partial(_compare, look.long), self._memory)
-            self._jobs.append(_Job(look, raw))
+            earlier = [job.seen for job in self._jobs]
+            see, take = partial(self._see, look, earlier), partial(self._take, earlier)
+            self._jobs.append(_Job(look, self._reader.inspect(look.number, see, take, self._memory.give)))
+
+    def _take(self, earlier: Sequence[Future[_Seen]], length: int) -> Piece:
+        if length > _LONG:
+            wait(earlier)
+        return self._memory.take(length)
+
+    def _see(self, look: _Look, earlier: Sequence[Future[_Seen]], raw: memoryview) -> _Seen:
+        """Look into a segment, on the thread that has opened it."""
+        _compare(look.long, raw)
+        ended = 0
+        if look.parts:
+            wait(earlier)  # each part is hashed behind the one before it
+            ended = sum([whole.add(extent, raw) for whole, extent in look.parts])
+        if look.short and len(raw) <= _ROOM:
+            return _Seen(ended, raw)
+        _compare(look.short, raw)
+        self._memory.give(raw)
+        return _Seen(ended, None)
 
     def _drain(self) -> None:
         """Finish all looks."""
         self._fill()
         while self._jobs:
-            look, opened = self._jobs.popleft()
-            raw = opened.result()
-            self._most_waiting = _WAITING if len(raw) <= _ROOM else _LONG_WAITING
+            look, job = self._jobs.popleft()
+            ended, raw = job.result()
             self._fill()
-            _compare(look.short, raw)
-            ended = sum([whole.add(extent, raw) for whole, extent in look.parts])
-            self._memory.give(raw)
+            if raw is not None:
+                _compare(look.short, raw)
+                self._memory.give(raw)
             self._advance(look.size, len(look.short) + len(look.long) + ended)
 
 
 def _size(entries: Sequence[Entry]) -> int:
     return sum([entry.size for entry in entries])
-
-
-def _ascending(extents: Sequence[Extent]) -> list[int]:
-    """The segments of *extents*, if each is in one and they ascend; else none."""
-    numbers = [extent.segment for extent in extents if extent.segment is not None]
-    return numbers if len(numbers) == len(extents) and numbers == sorted(numbers) else []
 
 
 def _compare(entries: Sequence[Entry], raw: memoryview) -> None:

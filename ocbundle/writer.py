@@ -18,10 +18,11 @@ from typing import Final, Protocol, Self
 from ocbundle import compression, heads, limits, records, wire
 from ocbundle.agefile import Random
 from ocbundle.errors import LimitExceeded
+from ocbundle.memory import Memory
 from ocbundle.model import Capture, Entry, Manifest, Root, Skipped, Totals
 from ocbundle.reading import zeros
 from ocbundle.sealing import BundleKey
-from ocbundle.segments import Extents, Memory, Segment, Waiting
+from ocbundle.segments import Extents, Segment, Waiting
 from ocbundle.sources import Metadata, Sensitivity
 from ocbundle.workers import Workers
 
@@ -88,7 +89,7 @@ class Writer:
         self._least_depth = workers
         self._sections: list[wire.Section] = []
         self._counts = {wire.SEGM: 0, wire.ENTR: 0}
-        self._target = limits.segment_target(0)
+        self._target = limits.segment_limit(0)
         self._streams: dict[Sensitivity, Segment] = {}
         self._known: OrderedDict[tuple[Sensitivity, bytes], _Where] = OrderedDict()
         self._rows: list[records.Row] = []
@@ -213,10 +214,12 @@ class Writer:
 
     def _append_whole(self, data: bytes, sensitivity: Sensitivity) -> _Where:
         segment = self._streams.get(sensitivity)
-        if segment is None or (segment.length and segment.length + len(data) > self._target):
+        extents: Extents = []
+        if segment is None or segment.length + len(data) > self._target:
             self._end_segment(sensitivity)
             segment = self._stream(sensitivity)
-        extents: Extents = []
+        if len(data) > self._target:
+            return extents, self._append_part(data, sensitivity, extents)
         segment.append(data, extents)
         if segment.length >= self._target:
             self._end_segment(sensitivity)
@@ -249,7 +252,7 @@ class Writer:
             segment = Segment(bytearray())
         number = self._counts[wire.SEGM]
         self._counts[wire.SEGM] += 1
-        self._target = limits.segment_target(number + 1)
+        self._target = limits.segment_limit(number + 1)
         segment.end(number)
         padded = sensitivity is Sensitivity.SECRET
         journal = self._journal(self._ready + segment.waiting)

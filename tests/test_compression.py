@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 import subprocess
 import threading
@@ -144,9 +145,10 @@ def test_a_higher_level_makes_less_of_the_same() -> None:
 @pytest.mark.parametrize("level", [19, 22])
 def test_a_full_segment_at_the_highest_levels_keeps_within_the_window(level: int) -> None:
     raw = bytes(limits.MAX_SEGMENT)
-    encoded = compression.encode(SEGMENT, raw, level=level)
+    place = dataclasses.replace(SEGMENT, number=1 << 15)
+    encoded = compression.encode(place, raw, level=level)
     assert zstandard.get_frame_parameters(encoded[56:]).window_size == limits.MAX_WINDOW
-    assert decode(SEGMENT, encoded)[0] == raw
+    assert decode(place, encoded)[0] == raw
 
 
 def test_threads_compress_and_decompress_at_once() -> None:
@@ -340,10 +342,22 @@ def test_no_frame_at_all_makes_decoding_fail_otherwise(data: bytes) -> None:
 
 @pytest.mark.rule("R-7.5", "R-13.3")
 @pytest.mark.parametrize(
-    ("kind", "limit"), [(b"SEGM", 16 * limits.MIB), (b"ENTR", 2 * limits.MIB), (b"MANI", 2 * limits.MIB)], ids=str
+    ("kind", "number", "limit"),
+    [
+        (b"SEGM", 0, 1 << 20),
+        (b"SEGM", 8191, 1 << 20),
+        (b"SEGM", 8192, 2 << 20),
+        (b"SEGM", 16_384, 4 << 20),
+        (b"SEGM", 24_576, 8 << 20),
+        (b"SEGM", 32_767, 8 << 20),
+        (b"SEGM", 32_768, 16 << 20),
+        (b"SEGM", 65_535, 16 << 20),
+        (b"ENTR", 65_535, 2 << 20),
+        (b"MANI", 0, 2 << 20),
+    ],
 )
-def test_a_raw_length_above_the_types_limit_is_refused(kind: bytes, limit: int) -> None:
-    place = Place(bundle_id=BUNDLE_ID, type=kind, number=0)
+def test_a_raw_length_above_the_limit_is_refused(kind: bytes, number: int, limit: int) -> None:
+    place = Place(bundle_id=BUNDLE_ID, type=kind, number=number)
     raw = bytes(limit)
     assert len(decode(place, compression.encode(place, raw, level=1))[0]) == limit
     with pytest.raises(LimitExceeded) as caught, little_memory():
@@ -383,7 +397,7 @@ def test_a_frame_that_holds_128_mebibytes_and_declares_next_to_nothing_takes_no_
 def test_a_single_segment_above_the_window_is_refused() -> None:
     single = frame(block(1, b"a", size=5, last=True), size=(8 << 20) + 1, descriptor=0xA0)
     with pytest.raises(LimitExceeded) as caught:
-        decode(SEGMENT, plaintext(single[:5] + single[6:], (8 << 20) + 1))
+        decode(SEGMENT, plaintext(single[:5] + single[6:], 5))
     assert caught.value.rule == "R-7.4"
 
 

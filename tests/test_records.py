@@ -135,13 +135,22 @@ owned: dict[str, st.SearchStrategy[Any]] = {
     "xattrs": xattrs,
 }
 segments = st.integers(0, limits.MAX_SECTIONS)
+
+
+def in_order(runs: list[Extent]) -> tuple[Extent, ...]:
+    """The same but for their segments, which are two at most, and ascend (R-9.23)."""
+    numbers = sorted(run.segment for run in runs if run.segment is not None)
+    rest = iter([number if number == numbers[0] else numbers[-1] for number in numbers])
+    return tuple(run if run.segment is None else run._replace(segment=next(rest)) for run in runs)
+
+
 extents = st.lists(
     st.one_of(
         st.builds(Extent, segments, st.integers(0, limits.MAX_SEGMENT), st.integers(1, limits.MAX_SEGMENT)),
         st.builds(Extent, st.none(), st.just(0), st.integers(1, 2**40)),
     ),
     max_size=4,
-).map(tuple)
+).map(in_order)
 
 
 def sized(entry: Entry, runs: tuple[Extent, ...]) -> Entry:

@@ -115,10 +115,9 @@ def test_any_files_come_back(tree: dict[bytes, tuple[bytes, Sensitivity, bool]],
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limits, "FIRST_SEGMENT", target)
-        bundle = packed(fill)
-    with bundle.reader() as reader:
-        verification.check(reader)
-        assert contents(reader) == {name: data for name, (data, _, _) in tree.items()}
+        with packed(fill).reader() as reader:
+            verification.check(reader)
+            assert contents(reader) == {name: data for name, (data, _, _) in tree.items()}
 
 
 def test_a_bundle_of_nothing_is_a_bundle() -> None:
@@ -488,6 +487,15 @@ def test_a_section_longer_than_its_limit_is_not_written(monkeypatch: pytest.Monk
     assert caught.value.rule == "R-4.11"
 
 
+@pytest.mark.rule("R-14.1")
+def test_the_longest_segment_of_a_writer_is_within_the_limit_of_a_body() -> None:
+    place = compression.Place(bundle_id=bytes(16), type=wire.SEGM, number=0)
+    raw, journal = seeded(1)(limits.MAX_SEGMENT), seeded(2)(limits.MAX_JOURNAL)
+    plaintext = compression.encode(place, raw, level=3, journal=journal, padded=True)
+    body = BundleKey.generate(seeded()).seal(plaintext, seeded())
+    assert 17 << 20 < len(body) < 18 << 20 < wire.BODY_LIMITS[wire.SEGM] == 20 << 20
+
+
 # --- outputs that misbehave -----------------------------------------------------------------------------------------
 
 
@@ -623,8 +631,11 @@ def test_only_the_segments_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(limits, "FIRST_SEGMENT", 1000)
     monkeypatch.setattr("ocbundle.reader._CACHE", 3000)
     with packed(many_segments).reader() as reader:
-        contents(reader)
-        assert sum(len(raw) for raw in reader._cache.values()) == reader._cached <= 3000
+        for entry in reader.entries():
+            for _ in reader.content(entry):
+                newest = next(reversed(reader._cache.values()))
+                assert sum(len(raw) for raw in reader._cache.values()) == reader._cached <= 3000 + len(newest)
+        assert len(reader._cache) == 4
 
 
 @pytest.mark.usefixtures("small_segments")
@@ -735,6 +746,7 @@ def check(reader: Reader) -> None:
         verification.check(reader)
 
 
+WRONG = hashlib.sha256(b"wrong").digest()
 HOLED = b"234" + bytes(3_000_000) + b"01"
 
 
@@ -754,7 +766,46 @@ def test_every_list_of_extents_that_the_format_allows_is_read(entries: tuple[Ent
     check(with_entries(*entries))
 
 
-WRONG = hashlib.sha256(b"wrong").digest()
+@pytest.mark.rule("R-9.10", "R-9.14", "R-9.23", "R-14.1")
+@pytest.mark.parametrize(
+    "extents",
+    [
+        pytest.param([Extent(0, 5, 5), Extent(1, 0, 5)], id="from one segment to the next"),
+        pytest.param([Extent(0, 5, 2), Extent(0, 0, 2), Extent(2, 9, 1), Extent(2, 0, 3)], id="disorder inside"),
+        pytest.param([Extent(None, 0, 9), Extent(0, 0, 9), Extent(None, 0, 9), Extent(1, 0, 1)], id="and holes"),
+        pytest.param(
+            [Extent(0, 0, 10), Extent(None, 0, 1 << 20), Extent(1, 0, 9), Extent(2, 0, 5)], id="three of them"
+        ),
+    ],
+)
+def test_every_list_of_segments_that_the_format_allows_is_read(extents: list[Extent]) -> None:
+    raw = [b"0123456789", b"abcdefghij", b"ABCDEFGHIJ"]
+    data = b"".join(
+        bytes(length) if segment is None else raw[segment][offset : offset + length]
+        for segment, offset, length in extents
+    )
+    others = [file_of(raw[2][5:8], Extent(2, 5, 3), path=b"other")]
+    check(with_entries(file_of(data, *extents), *others, raw=raw))
+    with pytest.raises(ChecksumMismatch):
+        check(with_entries(file_of(data, *extents, sha256=WRONG), *others, raw=raw))
+
+
+@pytest.mark.rule("R-9.23")
+@pytest.mark.parametrize(
+    "extents",
+    [
+        pytest.param([Extent(1, 0, 5), Extent(0, 0, 5)], id="back"),
+        pytest.param([Extent(1, 0, 5), Extent(None, 0, 5), Extent(0, 0, 5)], id="back behind a hole"),
+        pytest.param([Extent(0, 0, 5), Extent(1, 0, 5), Extent(2, 0, 5)], id="three"),
+        pytest.param(
+            [Extent(0, 0, 5), Extent(1, 0, 5), Extent(None, 0, (1 << 20) - 16), Extent(2, 0, 5)], id="a byte too short"
+        ),
+    ],
+)
+def test_a_file_in_more_segments_than_it_fills_is_refused(extents: list[Extent]) -> None:
+    with pytest.raises(Malformed) as caught:
+        file_of(bytes(sum(extent.length for extent in extents)), *extents)
+    assert caught.value.rule == "R-9.23"
 
 
 @pytest.mark.parametrize(

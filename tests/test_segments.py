@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 from support import directory, metadata, packed, seeded
 
 from ocbundle import limits, verification
-from ocbundle.segments import Extents, Memory, Segment
+from ocbundle.memory import Memory, SizedMemory, fresh
+from ocbundle.segments import Extents, Segment
 from ocbundle.sources import Sensitivity
 from ocbundle.writer import Writer
 
@@ -32,14 +36,31 @@ def test_memory_that_belongs_to_others_is_left_alone() -> None:
     assert memory.take(10) == bytes(10)
 
 
-def test_memory_of_one_size_keeps_pieces_of_that_size_and_no_others() -> None:
-    memory = Memory(8)
-    short, long = memory.take(3), memory.take(9)
-    assert (len(short), len(long)) == (8, 9)
-    for piece in (long, short):
+def test_memory_of_some_sizes_keeps_pieces_of_these_sizes_and_no_others() -> None:
+    memory = SizedMemory(8, 16)
+    pieces = [memory.take(length) for length in (3, 9, 17)]
+    assert [len(piece) for piece in pieces] == [8, 16, 17]
+    for piece in pieces:
         memory.give(memoryview(piece)[:2])
-    assert memory.take(8) is short
-    assert len(memory.take(9)) == 9
+    assert memory.take(8) is pieces[0]
+    assert memory.take(16) is pieces[1]
+    assert memory.take(8) is not pieces[0]
+    assert memory.take(17) is not pieces[2]
+
+
+@pytest.mark.parametrize("length", [0, 1, 2 << 20, (2 << 20) + 1])
+def test_fresh_memory_is_as_long_as_asked_for_and_gives_long_pieces_back_to_the_system(length: int) -> None:
+    def mapped() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+
+    before = mapped()
+    view = memoryview(fresh(length))
+    assert len(view) == length
+    view[:1] = b"x"[:length]
+    if length > 2 << 20:
+        assert mapped() >= before + length
+        del view
+        assert mapped() < before + length
 
 
 def test_a_segment_grows_with_what_it_must_hold() -> None:

@@ -189,7 +189,7 @@ def critical_section(d: Draft, kind: bytes) -> bytes:
 @framings(
     "R-4.11",
     "LimitExceeded",
-    {"keys": (0, 64 << 10), "segm": (_SEGM, 32 * MIB), "entr": (_ENTR, 8 * MIB), "mani": (_MANI, 16 * MIB)},
+    {"keys": (0, 64 << 10), "segm": (_SEGM, 20 * MIB), "entr": (_ENTR, 8 * MIB), "mani": (_MANI, 16 * MIB)},
 )
 def body_length(d: Draft, place: tuple[int, int]) -> bytes:
     """A header promises one byte more than its type may have."""

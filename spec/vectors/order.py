@@ -204,6 +204,14 @@ def journal_length_before_blocks(d: Draft) -> None:
     d.change(SEGM, journal=frame(b"", size=(1 << 20) + 1, blocks=b"\x01"))
 
 
+@vector("R-9.10", "Malformed")
+def sum_before_segments(d: Draft) -> None:
+    """A file's extents go back to an earlier segment, and don't cover it."""
+    d.directory(b"")
+    d.segments = [b"one", b"two"]
+    d.file(b"file", b"twoone", extents=[[1, 0, 3], [0, 0, 2]])
+
+
 @vector("R-7.7", "Malformed")
 def padding_before_content(d: Draft) -> None:
     """Padding that isn't zero, behind a frame that doesn't decompress: nothing is decompressed."""

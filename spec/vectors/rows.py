@@ -373,6 +373,26 @@ def later_segment(d: Draft) -> bytes:
     return d.frame(sections)
 
 
+@vectors(
+    "R-9.23",
+    {
+        "back": [[1, 0, 3], [0, 0, 3]],
+        "back_behind_hole": [[1, 0, 3], [None, 0, 3], [0, 0, 3]],
+        "to_and_fro": [[0, 0, 1], [1, 0, 3], [0, 1, 2]],
+        "three_segments": [[0, 0, 3], [1, 0, 3], [2, 0, 5]],
+        "three_segments_and_holes": [[0, 0, 3], [None, 0, 1 << 19], [1, 0, 3], [None, 0, 1 << 18], [2, 0, 5]],
+        "four_segments_of_a_mebibyte": [[0, 0, 3], [1, 0, 3], [2, 0, 5], [None, 0, (1 << 20) - 10], [3, 0, 4]],
+    },
+    "Malformed",
+)
+def segments_of_file(d: Draft, value: list[Row]) -> None:
+    """A file lies in more segments than it may, or goes back to one."""
+    d.directory(b"")
+    d.segments = [b"one", b"two", b"three", b"four"]
+    runs = ((length, b"" if number is None else d.segments[number][at:][:length]) for number, at, length in value)
+    d.file(b"file", b"".join(run.ljust(length, b"\0") for length, run in runs), extents=value)
+
+
 @vectors("R-9.13", {"empty": b"", "nul": b"a\0b", "nul_in_long": bytes(5000)}, "Malformed")
 def symlink(d: Draft, target: bytes) -> None:
     """A symbolic link's target can't be one."""

@@ -148,10 +148,10 @@ def single_segment_window(d: Draft) -> None:
     size = (8 << 20) + 1
     d.sample()
     blocks = b"".join(block(b"x", kind=1, size=1 << 17, last=False) for _ in range(64)) + block(b"x")
-    d.change(SEGM, raw_length=size, frame=frame(b"", size=size, blocks=blocks))
+    d.change(SEGM, frame=frame(b"", size=size, blocks=blocks))
 
 
-@vectors("R-7.5", {"segm": (SEGM, 16 << 20), "entr": (ENTR, 2 << 20), "mani": (MANI, 2 << 20)}, "LimitExceeded")
+@vectors("R-7.5", {"segm": (SEGM, 1 << 20), "entr": (ENTR, 2 << 20), "mani": (MANI, 2 << 20)}, "LimitExceeded")
 def raw_length(d: Draft, limit: tuple[bytes, int]) -> None:
     """A section of more bytes than its type may have, all of them there: 131,072 in a block of four."""
     kind, size = limit

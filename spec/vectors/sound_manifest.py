@@ -142,10 +142,20 @@ def captured(d: Draft, capture: str) -> None:
 
 @vector("R-9.10")
 def several_segments(d: Draft) -> None:
-    """One file over three segments, and in another order than they stand in."""
+    """One file in two of three segments, with a hole between its extents, and three in the first of them."""
     d.directory(b"")
     d.segments = [b"one", b"two", b"three"]
-    d.file(b"file", b"threeonetwo", extents=[[2, 0, 5], [0, 0, 3], [1, 0, 3]])
+    extents = [[0, 2, 1], [0, 0, 1], [None, 0, 2], [0, 1, 1], [2, 0, 5]]
+    d.file(b"file", b"eo\0\0nthree", extents=extents)
+
+
+@vector("R-9.23")
+def segments_of_a_mebibyte(d: Draft) -> None:
+    """A file of 1 MiB may lie in three segments, also if most of it is a hole."""
+    hole = (1 << 20) - 8
+    d.directory(b"")
+    d.segments = [b"one", b"two", b"three"]
+    d.file(b"file", b"onetwo" + bytes(hole) + b"hr", extents=[[0, 0, 3], [1, 0, 3], [None, 0, hole], [2, 1, 2]])
 
 
 @vector("R-9.6 R-9.2")

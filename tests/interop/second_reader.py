@@ -17,7 +17,7 @@ from urllib.parse import quote
 Value = Any  # what MessagePack can hold: None, bool, int, str, bytes, a list or an OrderedDict
 CLASSES = {"": "Malformed", "auth": "AuthenticationFailed", "hash": "ChecksumMismatch", "limit": "LimitExceeded"}
 CLASSES |= {"newer": "UnsupportedVersion", "cut": "Truncated", "nokey": "NoKeyFits", "passphrase": "WrongPassphrase"}
-BODY = {b"KEYS": 64 << 10, b"SEGM": 32 << 20, b"ENTR": 8 << 20, b"MANI": 16 << 20}
+BODY = {b"KEYS": 64 << 10, b"SEGM": 20 << 20, b"ENTR": 8 << 20, b"MANI": 16 << 20}
 LABELS = {0: "directory:", 1: "file:", 2: "symlink:", 3: "hardlink:"}
 B = "[A-Za-z0-9+/]"
 SALT, KEY, ARGUMENTS = f"{B * 21}[AQgw]", f"{B * 42}[AEIMQUYcgkosw048]", "->(?: [!-~]+)+\n"  # base64 of 16 and 32 bytes
@@ -99,7 +99,8 @@ def check_row(row: Value, rows: str, roots: int) -> Value:
     tags = [{2, 8, 16, 32} if len(acl) > 4 else {32}] * 3 + [{2, 4, 16}] * 3 + [{1}] * 3  # for each bit, R-12.12
     bits = sum(all(grant[3] >> bit % 3 & 1 for grant in acl if grant[0] in tags[bit]) << bit for bit in range(9))
     need({"R-9.22": not acl or own[0] & 511 == bits, "R-9.10": sum(part[2] for part in extents or ()) == (size or 0)})
-    link = target if kind == 3 else b"-"
+    link, used = target if kind == 3 else b"-", [part[0] for part in extents or () if part[0] is not None]
+    need({"R-9.23": used == sorted(used) and len({*used}) <= 2 + ((size or 0) >> 20)})
     need({"R-9.7 limit": not LONG.match(link), "R-9.7": PATH.fullmatch(link), "R-9.12": link})
     need({"R-9.13": kind != 2 or (target and b"\0" not in target), "R-9.13 limit": kind != 2 or len(target) <= 4095})
     return root, path, kind, size, digest, extents, target
@@ -156,8 +157,7 @@ class Reader:
             os.write(end, text)  # age reads a passphrase from nothing but a terminal
         command = ["age", "-d", *["-i", f"/dev/fd/{key}"][2 * typed :], f"/dev/fd/{content}"]
         done = run(command, stdin=terminal, capture_output=True, check=False, start_new_session=True, pass_fds=ends)
-        for end in ends:
-            os.close(end)
+        list(map(os.close, ends))
         return done.stdout, b"" if done.returncode == 0 else b"refused: " + done.stderr
 
     def unlock(self, identities: bytes | None, passphrase: bytes | None) -> None:  # 13.1 C and D
@@ -185,9 +185,10 @@ class Reader:
         need({"R-6.3": len(ours) == 1 and re.fullmatch(f"-> X25519 {KEY}\n{KEY}\n", ours[0])})
         plain, refused = self.age(body, self.key)
         need({"R-6.3": b"low order point" not in refused, "R-6.3 auth": b"no identity matched" not in refused})
-        start, raw = 8 + int.from_bytes(plain[4:8], "little"), int.from_bytes(plain[48:56], "little")
+        start, number, raw = (int.from_bytes(plain[at:end], "little") for at, end in ((4, 8), (44, 48), (48, 56)))
+        start, room = start + 8, 1 << min(number >> 13, 4) if segment else 2
         need({"R-6.1 auth": not refused, "R-7.1": plain[:4] == b"\x50\x2a\x4d\x18" and 56 <= start <= len(plain)})
-        need({"R-7.2 auth": plain[8:48] == b"ocbundle/v1/bind" + binding, "R-7.5 limit": raw <= (2, 16)[segment] << 20})
+        need({"R-7.2 auth": plain[8:48] == b"ocbundle/v1/bind" + binding, "R-7.5 limit": raw <= room << 20})
         end, journal = start + self.frame(plain[start:], "R-7.3", raw)[0], plain[56:start]
         pad, n = plain[end:], len(plain[end + 8 :])
         need({"R-7.7": pad in (b"", struct.pack("<II", 0x184D2A51, n) + bytes(n)), "R-7.8": segment or not journal})
@@ -286,8 +287,7 @@ def outcome(data: bytes, identities: bytes | None = None, passphrase: bytes | No
         reader = Reader(data)
         if identities is not None or passphrase is not None:
             reader.verify(identities, passphrase)
-        for section in reader.sections:
-            reader.body(section)
+        list(map(reader.body, reader.sections))
     except Fault as fault:
         return [" ".join(fault.args)], 5 if "R-6.12" in fault.args else 6 if "UnsupportedVersion" in fault.args else 4
     return reader.lines, 0
