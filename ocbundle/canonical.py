@@ -21,6 +21,7 @@ _C = TypeVar("_C", bound=list[Any])
 _CONTAINER: Final = frozenset({*range(0x80, 0xA0), *range(0xDC, 0xE0)})
 _NO_CONTAINER: Final = bytes(byte for byte in range(256) if byte not in _CONTAINER)
 """Bytes with which neither an array nor a map begins."""
+_SCALARS: Final = frozenset({type(None), bool, int, str, bytes})
 
 
 def pack(value: object) -> bytes:
@@ -124,8 +125,11 @@ def _scalars(value: object, depth: int) -> Iterator[object]:
         raise Malformed("a record is nested too deeply", rule="R-8.4")
     if isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from _scalars(item, depth + 1)
-    elif value is None or isinstance(value, str | bytes | int):
+            if type(item) in _SCALARS and depth < limits.MAX_DEPTH:  # as below, without a generator for each
+                yield item
+            else:
+                yield from _scalars(item, depth + 1)
+    elif type(value) in _SCALARS:
         yield value
     else:
         raise Malformed("a record holds a float or an extension type", rule="R-8.3")
