@@ -175,6 +175,8 @@ def examine(module: str, tree: Path, *, step: int, text: str, jobs: int) -> Resu
     syntax = ast.parse(source)
     known = list(mutations(module, syntax, source))
     chosen = [mutation for mutation in known if text in mutation.line][::step]
+    if not chosen:
+        sys.exit(f"no line of {module} that can be mutated holds {text!r}")
     run = Trial(module=module, tree=tree, syntax=syntax)
     seconds = run.without_a_fault()
     survivors = run.survivors(chosen, jobs=jobs, patience=30 + 10 * seconds)

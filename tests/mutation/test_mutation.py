@@ -77,6 +77,13 @@ def test_a_mutation_says_where_it_is_and_is_put_into_the_tree() -> None:
     assert ast.unparse(tree) == ast.unparse(ast.parse(source.replace("+", "-")))
 
 
+def test_a_text_that_no_line_holds_is_said_to_be_in_none() -> None:
+    done = subprocess.run(
+        [sys.executable, RUN, "--match", "no such line", "paths"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, "no line of paths that can be mutated holds 'no such line'\n")
+
+
 def row(*options: str) -> None:
     done = subprocess.run([sys.executable, RUN, *options], capture_output=True, text=True, check=False)
     print(*(line for line in done.stdout.splitlines() if line.startswith("counted:")), sep="\n")  # noqa: T201
