@@ -60,15 +60,15 @@ def grow(where: Path, *, scale: float, tell: Callable[[str], None]) -> Growth:
     )
 
 
-def peak_memory(where: Path, *, size: int = BYTES[-1]) -> tuple[float, float]:
-    """Peak memory, in MiB, of packing and of unpacking *size* bytes below *where*.
+def peak_memory(where: Path, *, size: int = BYTES[-1]) -> dict[str, float]:
+    """Peak memory, in MiB, of packing, verifying and unpacking *size* bytes below *where*, by operation.
 
     Raises:
         BenchmarkError: there isn't room for them.
     """
     _demand_room(where, files=0, size=size)
     step = measure_step(where, size, lambda path, units: datasets.large(path, size=units), rounds=1)
-    return step.medians["pack"].peak_mib, step.medians["unpack"].peak_mib
+    return {operation: step.medians[operation].peak_mib for operation in ("pack", "verify", "unpack")}
 
 
 def rise(steps: Sequence[Step], operations: Sequence[str]) -> float:

@@ -76,7 +76,7 @@ ROWS: Final = (
     ),
     Row(
         id="S9",
-        promise="packing and unpacking take 128 MiB at most",
+        promise="packing, verifying and unpacking take 128 MiB at most",
         tests=("test_benchmarks.py",),
         words="flat_memory",
     ),
