@@ -14,10 +14,11 @@ from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 from ocbundle import keyholders, limits, sealing, wire
+from ocbundle.container import Container
 from ocbundle.errors import EntryMissing, KeyRequired, NoSpace
 from ocbundle.keyholders import Identity
 from ocbundle.model import Entry, Kind, Level, Manifest, Progress, ProgressCallback, Skipped
-from ocbundle.reader import Container, Reader
+from ocbundle.reader import Reader
 
 Readable = str | bytes | os.PathLike[str] | BinaryIO
 IdentityLike = str | os.PathLike[str] | Identity

@@ -1,7 +1,7 @@
 """A bundle to entries and bytes.
 
-Implements section 13 of the specification. :class:`Container` is what can be read without a key; :class:`Reader` is the
-opened bundle. Nothing is decompressed before it is authenticated, and no segment is handed out before all of it is.
+Implements section 13 of the specification. Nothing is decompressed before it is authenticated, and no segment is handed
+out before all of it is.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from __future__ import annotations
 import bisect
 import contextlib
 import hashlib
-import os
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from ocbundle import compression, heads, limits, memory, paths, records, sequencing, wire
-from ocbundle.errors import ChecksumMismatch, DamagedBundle, EntryMissing, Malformed, Truncated
+from ocbundle.container import Container
+from ocbundle.errors import ChecksumMismatch, DamagedBundle, EntryMissing, Malformed
 from ocbundle.model import Entry, Extent, Kind, Manifest, Skipped
 from ocbundle.sealing import BundleKey
 from ocbundle.workers import Workers
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 _B = TypeVar("_B", bytes, memoryview)
 _T = TypeVar("_T")
-_CHUNK: Final = limits.MIB
+_PIECE: Final = limits.MIB
 _CACHE: Final = limits.MAX_SEGMENT
 """Bytes of opened segments that are kept beside a new one: secrets and content lie side by side, each in segments of
 their own."""
@@ -42,88 +41,9 @@ _STEPWISE: Final = 32 * _STEP
 _KEPT_ROWS: Final = 50_000
 """Rows of the first batches that are kept, since unpacking goes over the entries several times: about 40 MiB."""
 
-Advance = Callable[[int, int], None]
-"""``advance(bytes, entries)``, called as the work goes on."""
-
 
 class _LongError(Exception):
     """A segment is longer than those that are opened ahead."""
-
-
-class Container:
-    """The framing of a bundle, and its bodies, as far as they can be checked without a key."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        """Read the framing of the bundle in *file*, which must be seekable.
-
-        Raises:
-            DamagedBundle: any of the rules of sections 3 to 5 that need no key is broken.
-            UnsupportedVersion: a newer reader is needed.
-        """
-        self._file = file
-        self._lock = threading.Lock()
-        self.length = file.seek(0, os.SEEK_END)
-        preamble = wire.Preamble.decode(self._read_at(0, wire.PREAMBLE_LENGTH))
-        start = max(0, self.length - wire.FOOTER_LENGTH)
-        footer = wire.Footer.decode(
-            self._read_at(start, wire.FOOTER_LENGTH), preamble=preamble, file_length=self.length
-        )
-        index = self._read_at(footer.index_offset, footer.index_length)
-        self.frame = wire.Frame.decode(preamble, index, footer)
-
-    def _read_at(self, offset: int, length: int) -> bytes:
-        with self._lock:
-            self._file.seek(offset)
-            return b"".join(self._parts(length))
-
-    def _parts(self, length: int) -> Iterator[bytes]:
-        while length and (part := self._file.read(min(length, _CHUNK))):
-            yield part
-            length -= len(part)
-
-    def _read_into(self, take: Take, offset: int, length: int) -> memoryview:
-        """At most *length* bytes: fewer, if the file ends."""
-        view = memoryview(take(length))
-        end = 0
-        with self._lock:
-            self._file.seek(offset)
-            for part in self._parts(length):
-                view[end : end + len(part)] = part
-                end += len(part)
-        return view[:end]
-
-    def body(self, section: wire.Section, take: Take = memory.fresh) -> memoryview:
-        """The body of *section*, its digest checked, in memory of which *take* gives as much as it is asked for.
-
-        Raises:
-            Truncated: the file became shorter.
-            Malformed: the header before the body isn't the one in the index (R-5.7).
-            ChecksumMismatch: the body is damaged (R-4.12).
-        """
-        whole = self._read_into(take, section.offset, wire.HEADER_LENGTH + section.body_length)
-        if len(whole) < wire.HEADER_LENGTH + section.body_length:
-            raise Truncated("the file became shorter while it was read", offset=section.offset, rule="R-5.5")
-        header, body = whole[: wire.HEADER_LENGTH], whole[wire.HEADER_LENGTH :]
-        if header != section.encode():
-            raise Malformed("a section header differs from its copy in the index", offset=section.offset, rule="R-5.7")
-        if hashlib.sha256(body).digest() != section.sha256:
-            raise ChecksumMismatch(f"section {section.label} is damaged", offset=section.body_offset, rule="R-4.12")
-        return body
-
-    def check_bodies(self, advance: Advance | None = None) -> None:
-        """Hold every section to its digest, the repeated KEYS too.
-
-        Raises:
-            DamagedBundle: as :meth:`body`; the offset tells where.
-        """
-        for section in self.frame.sections:
-            self.body(section)
-            if advance:
-                advance(wire.HEADER_LENGTH + section.body_length, 0)
-
-    def key_bodies(self) -> list[bytes]:
-        """The bodies of the KEYS sections."""
-        return [bytes(self.body(section)) for section in self.frame.of_type(wire.KEYS)]
 
 
 class Reader:
@@ -301,7 +221,7 @@ class Reader:
             DamagedBundle: a segment breaks a rule of sections 6 and 7.
         """
         extents = entry.extents
-        if len(extents) == 1 and extents[0].segment is not None and entry.size <= _CHUNK:
+        if len(extents) == 1 and extents[0].segment is not None and entry.size <= _PIECE:
             # Most files, so without the detour of a generator.
             piece = bytes(cut(entry, extents[0], self._segment(extents[0].segment)))
             compare(entry, digest_of(piece))
@@ -318,13 +238,13 @@ class Reader:
 
     def _extent(self, entry: Entry, extent: Extent) -> Iterator[bytes]:
         if extent.segment is None:
-            zeros = bytes(min(extent.length, _CHUNK))
-            for start in range(0, extent.length, _CHUNK):
+            zeros = bytes(min(extent.length, _PIECE))
+            for start in range(0, extent.length, _PIECE):
                 yield zeros[: extent.length - start]
         else:
             view = cut(entry, extent, self._segment(extent.segment))
-            for start in range(0, extent.length, _CHUNK):
-                yield bytes(view[start : start + _CHUNK])
+            for start in range(0, extent.length, _PIECE):
+                yield bytes(view[start : start + _PIECE])
 
     def _segment(self, number: int) -> memoryview:
         raw = self._cache.get(number)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from ocbundle import agefile, compression, limits, sealing, wire
+from ocbundle.container import Container
 from ocbundle.errors import (
     AuthenticationFailed,
     BundleError,
@@ -29,7 +30,6 @@ from ocbundle.errors import (
     WrongPassphrase,
 )
 from ocbundle.keyholders import Identity
-from ocbundle.reader import Container
 from ocbundle.sealing import BundleKey
 
 _WINDOW: Final = 4 * limits.MIB

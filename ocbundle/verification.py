@@ -15,11 +15,12 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from ocbundle import limits, paths, wire
+from ocbundle.container import Advance
 from ocbundle.errors import Malformed
 from ocbundle.ledger import Ledger
 from ocbundle.memory import Piece, SizedMemory
 from ocbundle.model import Entry, Extent
-from ocbundle.reader import Advance, Reader, compare, cut
+from ocbundle.reader import Reader, compare, cut
 
 _WAITING: Final = 4
 """Segments that are being opened, or are opened and wait for this thread."""

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 from ocbundle import agefile, agetext, compression, keyholders, wire
 from ocbundle.agefile import Random
+from ocbundle.container import Container
 from ocbundle.keyholders import Identity
 from ocbundle.model import Entry, Host, Kind, Manifest, Reason, Role, Root, Skipped
-from ocbundle.reader import Container, Reader
+from ocbundle.reader import Reader
 from ocbundle.sealing import BundleKey
 from ocbundle.sources import Metadata, Sensitivity
 from ocbundle.writer import Writer, Written

@@ -28,6 +28,7 @@ from support import (
 )
 
 from ocbundle import compression, sealing, verification, wire
+from ocbundle.container import Container
 from ocbundle.errors import (
     AuthenticationFailed,
     BundleError,
@@ -38,7 +39,7 @@ from ocbundle.errors import (
     Truncated,
     UnsupportedVersion,
 )
-from ocbundle.reader import Container, Reader
+from ocbundle.reader import Reader
 from ocbundle.sealing import BundleKey
 from ocbundle.sources import Sensitivity
 from ocbundle.writer import Writer

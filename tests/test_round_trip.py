@@ -29,6 +29,7 @@ from support import (
 )
 
 from ocbundle import compression, heads, limits, paths, records, verification, wire, writer
+from ocbundle.container import Container
 from ocbundle.errors import (
     AuthenticationFailed,
     BundleError,
@@ -40,7 +41,7 @@ from ocbundle.errors import (
 )
 from ocbundle.ledger import Ledger
 from ocbundle.model import Capture, Entry, Extent, Kind, Reason, Role, Root, Skipped, Totals
-from ocbundle.reader import Container, Reader
+from ocbundle.reader import Reader
 from ocbundle.sealing import BundleKey
 from ocbundle.sources import Sensitivity
 from ocbundle.writer import Writer

@@ -46,6 +46,7 @@ from ocbundle import (
     wire,
     wreck,
 )
+from ocbundle.container import Container
 from ocbundle.errors import (
     BundleError,
     ChecksumMismatch,
@@ -62,7 +63,6 @@ from ocbundle.errors import (
 )
 from ocbundle.model import Entry, Extent, Kind, Manifest, Role, Root, Totals
 from ocbundle.outcomes import Condition, SalvageReport
-from ocbundle.reader import Container
 from ocbundle.sealing import BundleKey
 from ocbundle.sources import Sensitivity
 from ocbundle.survivors import Survivors

@@ -14,10 +14,10 @@ from typing import Final
 import ocbundle
 from faults.scenes import Lab
 from ocbundle import compression, keyholders, records, sealing, wire
+from ocbundle.container import Container
 from ocbundle.errors import BundleError
 from ocbundle.model import Entry, Kind
 from ocbundle.outcomes import Condition, SalvageReport
-from ocbundle.reader import Container
 
 _ZEROS: Final = 4096
 
