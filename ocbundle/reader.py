@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
-from ocbundle import compression, heads, limits, memory, paths, records, sequencing, wire
+from ocbundle import compression, contents, heads, limits, memory, paths, records, sequencing, wire
 from ocbundle.container import Container
-from ocbundle.errors import ChecksumMismatch, DamagedBundle, EntryMissing, Malformed
-from ocbundle.model import Entry, Extent, Kind, Manifest, Skipped
+from ocbundle.errors import DamagedBundle, EntryMissing, Malformed
+from ocbundle.model import Entry, Kind, Manifest, Skipped
 from ocbundle.sealing import BundleKey
 from ocbundle.workers import Workers
 
@@ -26,18 +24,10 @@ if TYPE_CHECKING:
 
     from ocbundle.memory import Give, Take
 
-_B = TypeVar("_B", bytes, memoryview)
 _T = TypeVar("_T")
-_PIECE: Final = limits.MIB
-_CACHE: Final = limits.MAX_SEGMENT
-"""Bytes of opened segments that are kept beside a new one: secrets and content lie side by side, each in segments of
-their own."""
 _AHEAD: Final = 2
 _LONG: Final = 2 * limits.MIB
 """Longer segments, compressed or not, are opened when their bytes are asked for, and not ahead."""
-_STEP: Final = 2047
-"""Bytes that hashlib hashes without letting another thread run."""
-_STEPWISE: Final = 32 * _STEP
 _KEPT_ROWS: Final = 50_000
 """Rows of the first batches that are kept, since unpacking goes over the entries several times: about 40 MiB."""
 
@@ -77,8 +67,7 @@ class Reader:
         """What hard links point to; known when all entries have passed once."""
         self._kept: dict[int, records.Batch] = {}
         self._room = _KEPT_ROWS
-        self._cache: OrderedDict[int, memoryview] = OrderedDict()
-        self._cached = 0
+        self._recent = contents.Recent()
         self._ahead: dict[int, Future[memoryview | None]] = {}
         self._opened = bytearray(len(self._segments))
         self.journaled: Mapping[bytes, Entry] | None = None
@@ -111,8 +100,7 @@ class Reader:
     def forget_segments(self) -> None:
         """Let go of those that are cached."""
         self._ahead.clear()
-        self._cache.clear()
-        self._cached = 0
+        self._recent.clear()
 
     # --- entries ----------------------------------------------------------------------------------------------------
 
@@ -221,38 +209,17 @@ class Reader:
             DamagedBundle: a segment breaks a rule of sections 6 and 7.
         """
         extents = entry.extents
-        if len(extents) == 1 and extents[0].segment is not None and entry.size <= _PIECE:
+        if len(extents) == 1 and extents[0].segment is not None and entry.size <= contents.PIECE:
             # Most files, so without the detour of a generator.
-            piece = bytes(cut(entry, extents[0], self._segment(extents[0].segment)))
-            compare(entry, digest_of(piece))
+            piece = bytes(contents.cut(entry, extents[0], self._segment(extents[0].segment)))
+            contents.compare(entry, contents.digest_of(piece))
             return iter((piece,))
-        return self._pieces(entry)
-
-    def _pieces(self, entry: Entry) -> Iterator[bytes]:
-        digest = hashlib.sha256()
-        for extent in entry.extents:
-            for piece in self._extent(entry, extent):
-                digest.update(piece)
-                yield piece
-        compare(entry, digest.digest())
-
-    def _extent(self, entry: Entry, extent: Extent) -> Iterator[bytes]:
-        if extent.segment is None:
-            zeros = bytes(min(extent.length, _PIECE))
-            for start in range(0, extent.length, _PIECE):
-                yield zeros[: extent.length - start]
-        else:
-            view = cut(entry, extent, self._segment(extent.segment))
-            for start in range(0, extent.length, _PIECE):
-                yield bytes(view[start : start + _PIECE])
+        return contents.pieces(entry, self._segment)
 
     def _segment(self, number: int) -> memoryview:
-        raw = self._cache.get(number)
+        raw = self._recent.get(number)
         if raw is not None:
-            self._cache.move_to_end(number)
             return raw
-        while self._cached > _CACHE and len(self._cache) > 1:
-            self._cached -= len(self._cache.popitem(last=False)[1])
         future = self._ahead.pop(number, None)
         raw = None if future is None else future.result()
         if raw is None:
@@ -262,13 +229,12 @@ class Reader:
         if future is not None or (number and self._opened[number - 1]):
             self._read_ahead(number)
         self._opened[number] = 1
-        self._cache[number] = raw
-        self._cached += len(raw)
+        self._recent.put(number, raw)
         return raw
 
     def _read_ahead(self, number: int) -> None:
         for following in range(number + 1, min(number + 1 + _AHEAD, len(self._segments))):
-            if following not in self._ahead and following not in self._cache and not self._opened[following]:
+            if following not in self._ahead and following not in self._recent and not self._opened[following]:
                 self._ahead[following] = self._pool.submit(self._open_ahead, following)
         for stale in [ahead for ahead in self._ahead if not number < ahead <= number + 4 * _AHEAD]:
             self._ahead.pop(stale).cancel()
@@ -340,38 +306,3 @@ class Reader:
             unread = section.type == wire.SEGM and not self._opened[section.number]
             if unread or section.type not in {wire.SEGM, wire.ENTR, wire.MANI}:
                 self.container.body(section)
-
-
-def cut(entry: Entry, extent: Extent, raw: _B) -> _B:
-    """The bytes of *extent* of *entry*, out of those of its segment.
-
-    Raises:
-        Malformed: the extent ends behind them (R-9.10).
-    """
-    end = extent.offset + extent.length
-    if end > len(raw):
-        raise Malformed("an extent ends behind its segment", path=entry.name, rule="R-9.10")
-    return raw[extent.offset : end]
-
-
-def digest_of(data: bytes) -> bytes:
-    """The SHA-256 of *data*, in steps for which the interpreter's lock isn't given away if they are few.
-
-    To get the lock back from a busy thread takes longer than to hash some kilobytes.
-    """
-    if len(data) > _STEPWISE:
-        return hashlib.sha256(data).digest()
-    digest = hashlib.sha256(data[:_STEP])
-    for start in range(_STEP, len(data), _STEP):
-        digest.update(data[start : start + _STEP])
-    return digest.digest()
-
-
-def compare(entry: Entry, digest: bytes) -> None:
-    """Hold the digest of what was read to that of *entry*; an entry from a journal has none.
-
-    Raises:
-        ChecksumMismatch: they differ (R-9.14).
-    """
-    if digest != entry.sha256 and entry.sha256 is not None:
-        raise ChecksumMismatch("a file isn't what its digest says", path=entry.name, rule="R-9.14")

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from ocbundle import agefile, compression, limits, sealing, wire
+from ocbundle import agefile, compression, limits, memory, sealing, wire
 from ocbundle.container import Container
 from ocbundle.errors import (
     AuthenticationFailed,
@@ -62,7 +62,7 @@ class Opened:
 
     type: bytes
     number: int
-    raw: bytes
+    raw: memoryview
     journal: bytes
 
 
@@ -238,11 +238,11 @@ class Remains:
         Raises:
             DamagedBundle: it isn't whole, or no section of this bundle.
         """
-        plaintext = key.open(self.body(piece))
+        plaintext = key.open(self.body(piece), memory.fresh)
         place = compression.place_of(plaintext)
         if place.type not in _SEALED or self.bundle_id not in {None, place.bundle_id}:
             raise AuthenticationFailed("a section belongs to another bundle", offset=piece.offset, rule="R-7.2")
-        raw, journal = compression.decode(place, plaintext)
+        raw, journal = compression.decode_into(memory.fresh, place, plaintext)
         self.bundle_id = place.bundle_id
         return Opened(type=place.type, number=place.number, raw=raw, journal=journal)
 

@@ -9,18 +9,19 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, NamedTuple
 
 from ocbundle import limits, paths, wire
 from ocbundle.container import Advance
+from ocbundle.contents import compare, cut
 from ocbundle.errors import Malformed
 from ocbundle.ledger import Ledger
 from ocbundle.memory import Piece, SizedMemory
 from ocbundle.model import Entry, Extent
-from ocbundle.reader import Reader, compare, cut
+from ocbundle.reader import Reader
 
 _WAITING: Final = 4
 """Segments that are being opened, or are opened and wait for this thread."""
@@ -176,7 +177,7 @@ class _Verification:
 
     def _take(self, earlier: Sequence[Future[_Seen]], length: int) -> Piece:
         if length > _LONG:
-            wait(earlier)
+            _await(earlier)
         return self._memory.take(length)
 
     def _see(self, look: _Look, earlier: Sequence[Future[_Seen]], raw: memoryview) -> _Seen:
@@ -184,7 +185,7 @@ class _Verification:
         _compare(look.long, raw)
         ended = 0
         if look.parts:
-            wait(earlier)  # each part is hashed behind the one before it
+            _await(earlier)  # each part is hashed behind the one before it
             ended = sum([whole.add(extent, raw) for whole, extent in look.parts])
         if look.short and len(raw) <= _ROOM:
             return _Seen(ended, raw)
@@ -203,6 +204,12 @@ class _Verification:
                 _compare(look.short, raw)
                 self._memory.give(raw)
             self._advance(look.size, len(look.short) + len(look.long) + ended)
+
+
+def _await(seen: Sequence[Future[_Seen]]) -> None:
+    """Wait for looks to end, and raise what went wrong there: then this one needn't take any memory."""
+    for look in seen:
+        look.result()
 
 
 def _size(entries: Sequence[Entry]) -> int:

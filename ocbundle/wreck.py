@@ -5,23 +5,18 @@ Implements steps 4 to 6 of section 13.4 of the specification, and rule R-13.7 as
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from ocbundle import heads, limits, paths, wire
+from ocbundle import contents, heads, paths, wire
 from ocbundle.errors import ChecksumMismatch, DamagedBundle, LimitExceeded
 from ocbundle.model import Entry, Extent, Kind, Manifest
 from ocbundle.outcomes import Condition, Found
-from ocbundle.reader import compare, cut
-from ocbundle.reading import zeros
 from ocbundle.remains import Piece, Remains
 from ocbundle.sealing import BundleKey
 from ocbundle.survivors import Survivor, Survivors
 
-_CACHE: Final = 2 * limits.MAX_SEGMENT
-"""Bytes of opened segments that are kept, as an ordinary reader does."""
 _GAPS_TOLD: Final = 20
 
 Advance = Callable[[int, int], None]
@@ -51,7 +46,7 @@ class Wreck:
         self._segments: dict[int, tuple[Piece, int]] = {}
         """Where each whole one is, and its raw length."""
         self._batches: set[int] = set()
-        self._cache: OrderedDict[int, bytes] = OrderedDict()
+        self._recent = contents.Recent()
 
     # --- opening ----------------------------------------------------------------------------------------------------
 
@@ -83,10 +78,10 @@ class Wreck:
                 if with_journal and opened.journal:
                     self._survivors.add_journal(opened.journal)
             elif opened.type == wire.ENTR:
-                self._survivors.add_batch(opened.raw)
+                self._survivors.add_batch(bytes(opened.raw))
                 self._batches.add(opened.number)
             elif self.head is None:
-                self.head = heads.decode_manifest(opened.raw, bundle_id=self._remains.bundle_id or b"")
+                self.head = heads.decode_manifest(bytes(opened.raw), bundle_id=self._remains.bundle_id or b"")
         except DamagedBundle as error:
             if error.rule == "R-9.18":
                 raise
@@ -216,32 +211,19 @@ class Wreck:
         return entry.replace(extents=tuple(extents), sha256=None), tuple(gaps)
 
     def content(self, entry: Entry) -> Iterator[bytes]:
-        """The bytes of a file whose extents all lie in whole segments, in pieces of at most 16 MiB.
+        """The bytes of a file whose extents all lie in whole segments, in pieces of at most 1 MiB.
 
         Raises:
             ChecksumMismatch: they don't match its digest, if it has one (R-9.14); raised behind the last piece.
             DamagedBundle: the file changed since it was explored.
         """
-        digest = hashlib.sha256()
-        for extent in entry.extents:
-            if extent.segment is None:
-                for piece in zeros(extent.length):
-                    digest.update(piece)
-                    yield piece
-            else:
-                piece = cut(entry, extent, self._segment(extent.segment))
-                digest.update(piece)
-                yield piece
-        compare(entry, digest.digest())
+        return contents.pieces(entry, self._segment)
 
-    def _segment(self, number: int) -> bytes:
-        raw = self._cache.get(number)
+    def _segment(self, number: int) -> memoryview:
+        raw = self._recent.get(number)
         if raw is None:
-            raw = self._cache[number] = self._remains.open(self._segments[number][0], self._key).raw
-            cached = sum(map(len, self._cache.values()))
-            while cached > _CACHE and len(self._cache) > 1:
-                cached -= len(self._cache.popitem(last=False)[1])
-        self._cache.move_to_end(number)
+            raw = self._remains.open(self._segments[number][0], self._key).raw
+            self._recent.put(number, raw)
         return raw
 
 

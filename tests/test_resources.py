@@ -137,10 +137,10 @@ def claimed_totals(**claims: int) -> bytes:
     return Forgery(totals=Totals(**totals)).add(directory()).bundle()
 
 
-def late() -> Forgery:
-    """A bundle of some segments already, so that the next may be long."""
+def late(count: int = 4) -> Forgery:
+    """A bundle of so many segments already: of four, so that the next may be long."""
     forgery = Forgery()
-    for _ in range(4):
+    for _ in range(count):
         forgery.section(wire.SEGM, b"")
     return forgery
 
@@ -195,17 +195,25 @@ def padding(length: int) -> bytes:
     return struct.pack("<II", 0x184D2A51, length) + bytes(length)
 
 
-def segments(lengths: list[int], *, noise: bool = False, gap: int = 0, small: bool = True, whole: bool = True) -> bytes:
+def segments(
+    lengths: list[int],
+    *,
+    noise: bool = False,
+    gap: int = 0,
+    small: bool = True,
+    whole: bool = True,
+    before: int = 4,
+) -> bytes:
     """Segments of these lengths, with a small file in each, and a file that goes through all of them.
 
-    They are zeros or noise, with a *gap* of padding in long ones.
+    They are zeros or noise, with a *gap* of padding in long ones; so many empty ones stand *before* them.
     """
-    forgery = late()
+    forgery = late(before)
     make = random.Random(0).randbytes if noise else bytes  # noqa: S311 - not to be secret, but the same each time
     raws = [make(length) for length in lengths]
     rows = []
     for number, raw in enumerate(raws):
-        place = compression.Place(bundle_id=BUNDLE_ID, type=wire.SEGM, number=4 + number)
+        place = compression.Place(bundle_id=BUNDLE_ID, type=wire.SEGM, number=before + number)
         plaintext = compression.encode(place, raw, level=1)
         forgery.sealed(wire.SEGM, plaintext + (padding(gap) if gap and len(raw) > MIB else b""))
         if small:
@@ -283,6 +291,10 @@ ATTACKS: dict[str, tuple[Callable[[], bytes], str, str]] = {
         lambda: segments([16 * MIB] * 4, noise=True, whole=False), "verify", "sound"
     ),
     "4 segments of 16 MiB, to be unpacked": (lambda: segments([16 * MIB] * 4, noise=True), "unpack", "sound"),
+    "4 segments of 16 MiB that come too early": (
+        lambda: segments([16 * MIB] * 4, noise=True, whole=False, small=False, before=0),
+        "verify", "LimitExceeded R-7.5",
+    ),
     "4 segments with 18 MB of padding": (
         lambda: segments([16 * MIB] * 4, gap=18_000_000, whole=False), "verify", "sound"
     ),
@@ -298,8 +310,8 @@ ATTACKS: dict[str, tuple[Callable[[], bytes], str, str]] = {
     ),
     "segments of all lengths": (lambda: segments(LENGTHS, noise=True), "verify", "sound"),
     "all lengths, to be unpacked": (lambda: segments(LENGTHS, noise=True), "unpack", "sound"),
-    "1,000 files in 40 segments by turns": (lambda: by_turns(1000, 40), "verify", "sound"),
-    "by turns, to be unpacked": (lambda: by_turns(1000, 40), "unpack", "sound"),
+    "500 files in 40 segments by turns": (lambda: by_turns(500, 40), "verify", "sound"),
+    "by turns, to be unpacked": (lambda: by_turns(500, 40), "unpack", "sound"),
     "a journal of empty arrays": (lambda: journal(array(b"\x90" * 999_999, 999_999)), "verify", "LimitExceeded R-8.9"),
     "a batch nested a million deep": (lambda: unknown(b"\x91" * MIB + b"\xc0"), "verify", "Malformed R-8.4"),
     "an array of 4 billion": (lambda: unknown(b"\xdd\xff\xff\xff\xff"), "verify", "Malformed R-8.6"),

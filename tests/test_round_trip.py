@@ -628,17 +628,6 @@ def test_files_come_out_in_any_order() -> None:
         assert all(b"".join(reader.content(entry)) == entry.path * 300 for entry in order)
 
 
-def test_only_the_segments_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "FIRST_SEGMENT", 1000)
-    monkeypatch.setattr("ocbundle.reader._CACHE", 3000)
-    with packed(many_segments).reader() as reader:
-        for entry in reader.entries():
-            for _ in reader.content(entry):
-                newest = next(reversed(reader._cache.values()))
-                assert sum(len(raw) for raw in reader._cache.values()) == reader._cached <= 3000 + len(newest)
-        assert len(reader._cache) == 4
-
-
 @pytest.mark.usefixtures("small_segments")
 def test_a_reader_that_was_closed_leaves_no_thread() -> None:
     before = threading.active_count()

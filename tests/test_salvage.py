@@ -38,13 +38,13 @@ from ocbundle import (
     canonical,
     cli,
     compression,
+    contents,
     heads,
     limits,
     records,
     remains,
     salvaged,
     wire,
-    wreck,
 )
 from ocbundle.container import Container
 from ocbundle.errors import (
@@ -507,7 +507,7 @@ def test_where_no_hard_links_can_be_made_content_stands_in_their_place(
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    monkeypatch.setattr(wreck, "_CACHE", 1)
+    monkeypatch.setattr(contents, "_KEPT", 1)
     salvage(BUNDLE.data, tmp_path / "whole")
     assert files(tmp_path / "whole") == FILES
     lost = next(section for section in SECTIONS if section.type == wire.SEGM and section.body_length > 1_000_000)

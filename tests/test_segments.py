@@ -9,6 +9,7 @@ import pytest
 from support import directory, metadata, packed, seeded
 
 from ocbundle import limits, verification
+from ocbundle.contents import Recent
 from ocbundle.memory import Memory, SizedMemory, fresh
 from ocbundle.segments import Extents, Segment
 from ocbundle.sources import Sensitivity
@@ -102,3 +103,27 @@ def test_segments_that_grow_while_the_bundle_does_hold_what_they_should(monkeypa
         verification.check(reader)
         _, *entries = reader.entries()
         assert {entry.path: b"".join(reader.content(entry)) for entry in entries} == files
+
+
+def test_of_the_segments_that_were_opened_those_used_last_are_kept_beside_a_new_one() -> None:
+    recent = Recent()
+    raw = memoryview(bytes(6 << 20))
+    for number in (1, 2, 3):
+        assert recent.get(number) is None
+        recent.put(number, raw)
+    assert recent.get(1) is raw
+    assert recent.get(4) is None
+    assert [number for number in range(5) if number in recent] == [1, 3]
+    recent.put(4, raw)
+    assert recent.get(3) is raw
+    recent.clear()
+    assert recent.get(3) is None
+
+
+def test_one_segment_of_the_greatest_length_is_kept_beside_a_new_one() -> None:
+    recent = Recent()
+    raw = memoryview(bytes(limits.MAX_SEGMENT))
+    for number in (1, 2, 3):
+        assert recent.get(number) is None
+        recent.put(number, raw)
+        assert [kept for kept in range(5) if kept in recent] == [kept for kept in (number - 1, number) if kept]
