@@ -152,7 +152,7 @@ class Bundle:
         return self.reader.entry(root, entry.target or b"") if entry.kind is Kind.HARDLINK else entry
 
     def stream(self, root: str, path: str | bytes) -> Iterator[bytes]:
-        """The bytes of a file in pieces of at most 16 MiB, each authenticated before it is handed out.
+        """The bytes of a file in pieces of at most 1 MiB, each authenticated before it is handed out.
 
         Raises:
             EntryMissing: there is no such file.

@@ -23,8 +23,17 @@ _FLAGS: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
 
 
 def fresh(length: int) -> Piece:
-    """*length* bytes, or one if that is none. If they are many, they go back to the system with their last view."""
-    return mmap.mmap(-1, length, flags=_FLAGS) if length > _LONG else bytearray(length)
+    """*length* bytes. If they are many, they go back to the system with their last view.
+
+    Raises:
+        MemoryError: there aren't so many.
+    """
+    if length <= _LONG:
+        return bytearray(length)
+    try:
+        return mmap.mmap(-1, length, flags=_FLAGS)
+    except OSError as error:
+        raise MemoryError from error
 
 
 def drop(view: memoryview) -> None:
@@ -58,7 +67,7 @@ class SizedMemory:
 
     def __init__(self, *sizes: int) -> None:
         """Keep pieces of these *sizes*, in bytes and ascending."""
-        self._free: dict[int, list[bytearray]] = {size: [] for size in sizes}
+        self._free: dict[int, list[Piece]] = {size: [] for size in sizes}
 
     def take(self, length: int) -> Piece:
         """At least *length* bytes of anything."""
@@ -67,12 +76,12 @@ class SizedMemory:
                 try:
                     return free.pop()
                 except IndexError:
-                    return bytearray(size)
+                    return fresh(size)
         return fresh(length)
 
     def give(self, view: memoryview) -> None:
         """Take back what nobody looks at any more, if it is kept here."""
-        if isinstance(view.obj, bytearray) and len(view.obj) in self._free:
+        if isinstance(view.obj, Piece) and len(view.obj) in self._free:
             self._free[len(view.obj)].append(view.obj)
 
     def forget(self) -> None:

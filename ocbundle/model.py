@@ -130,7 +130,7 @@ class Entry(_Fields):
         acl: AccessList = (),
         default_acl: AccessList = (),
     ) -> Self:
-        """Check what one entry can break by itself (R-9.7, R-9.9, R-9.10, R-9.13, R-9.21, R-9.22).
+        """Check what one entry can break by itself (R-9.7, R-9.9, R-9.10, R-9.13, R-9.21 to R-9.23).
 
         Raises:
             Malformed, LimitExceeded: one of these rules is broken.

@@ -26,14 +26,10 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _AHEAD: Final = 2
-_LONG: Final = 2 * limits.MIB
-"""Longer segments, compressed or not, are opened when their bytes are asked for, and not ahead."""
+_LONG: Final = 4 * limits.MIB
+"""Segments that may be longer, sealed or opened, are opened when their bytes are asked for, and not ahead."""
 _KEPT_ROWS: Final = 50_000
 """Rows of the first batches that are kept, since unpacking goes over the entries several times: about 40 MiB."""
-
-
-class _LongError(Exception):
-    """A segment is longer than those that are opened ahead."""
 
 
 class Reader:
@@ -68,7 +64,7 @@ class Reader:
         self._kept: dict[int, records.Batch] = {}
         self._room = _KEPT_ROWS
         self._recent = contents.Recent()
-        self._ahead: dict[int, Future[memoryview | None]] = {}
+        self._ahead: dict[int, Future[memoryview]] = {}
         self._opened = bytearray(len(self._segments))
         self.journaled: Mapping[bytes, Entry] | None = None
         """If set, the rows of journals are held to their rules too, as only a full verification must (R-7.8).
@@ -221,9 +217,7 @@ class Reader:
         if raw is not None:
             return raw
         future = self._ahead.pop(number, None)
-        raw = None if future is None else future.result()
-        if raw is None:
-            raw = self._open_segment(number)
+        raw = self._open_segment(number) if future is None else future.result()
         # Content is read nearly in file order, so the next segments are opened while this one is used.
         # One file alone opens nothing more than it needs.
         if future is not None or (number and self._opened[number - 1]):
@@ -234,21 +228,12 @@ class Reader:
 
     def _read_ahead(self, number: int) -> None:
         for following in range(number + 1, min(number + 1 + _AHEAD, len(self._segments))):
-            if following not in self._ahead and following not in self._recent and not self._opened[following]:
-                self._ahead[following] = self._pool.submit(self._open_ahead, following)
+            is_known = following in self._ahead or following in self._recent or self._opened[following]
+            longest = max(self._segments[following].body_length, limits.segment_limit(following))
+            if not is_known and longest <= _LONG:
+                self._ahead[following] = self._pool.submit(self._open_segment, following)
         for stale in [ahead for ahead in self._ahead if not number < ahead <= number + 4 * _AHEAD]:
             self._ahead.pop(stale).cancel()
-
-    def _open_ahead(self, number: int) -> memoryview | None:
-        def take(length: int) -> memory.Piece:
-            if length > _LONG:
-                raise _LongError
-            return memory.fresh(length)
-
-        try:
-            return self._open_segment(number, take)
-        except _LongError:
-            return None
 
     def _open_segment(self, number: int, take: Take = memory.fresh, give: Give = memory.drop) -> memoryview:
         """The bytes of a segment, in memory of *take*, as all that comes before them is, which is given back."""

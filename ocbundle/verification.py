@@ -1,7 +1,7 @@
 """Everything that a key can prove of a bundle: each entry, each file against its digest, each section.
 
-Implements the level ``full`` of section 11 of the specification. Nothing is written, and nothing is read twice but
-content that files of distant batches share.
+Implements the level ``full`` of section 11 of the specification. Nothing is written. In the course of a batch each
+segment is opened once, and those of files with holes another time.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class _Job(NamedTuple):
 
 
 class _Verification:
-    """One run. Rows pass on this thread, while others open the segments of the batch before, each once.
+    """One run. Rows pass on this thread, while others open the segments of the batch before.
 
     Files of some kilobytes are hashed on this thread, and long ones by who has opened their segment: two threads that
     hand the interpreter's lock to and fro for each small file take longer than one that keeps it. A segment that is

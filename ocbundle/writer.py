@@ -230,7 +230,7 @@ class Writer:
         rest = memoryview(data)
         while True:
             segment = self._stream(sensitivity)
-            room = max(1, self._target - segment.length)
+            room = self._target - segment.length
             segment.append(rest[:room], extents)
             rest = rest[room:]
             if segment.length >= self._target:

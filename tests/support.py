@@ -94,14 +94,18 @@ def packed(
     roots: Sequence[Root] = (ROOT,),
     recipients: Sequence[bytes] = (SECRET,),
     level: int = 3,
+    workers: int = 1,
 ) -> Packed:
-    """The bundle of what *fill* gives to its writer, with a KEYS section for each of *recipients*' secrets."""
+    """The bundle of what *fill* gives to its writer, with a KEYS section for each of *recipients*' secrets.
+
+    With more than one of *workers*, it isn't the same bytes each time.
+    """
     rng = seeded(seed)
     bundle_id, key = rng(16), BundleKey.generate(rng)
     keys = [keys_body(key, bundle_id, rng, secret) for secret in recipients]
     output = io.BytesIO()
     with Writer(
-        output, bundle_id=bundle_id, key=key, keys=keys, roots=roots, random=rng, level=level, workers=1
+        output, bundle_id=bundle_id, key=key, keys=keys, roots=roots, random=rng, level=level, workers=workers
     ) as writer:
         fill(writer)
         written = writer.finish(manifest(bundle_id, roots))

@@ -244,6 +244,25 @@ def cut_out(forgery: Forgery, path: bytes, raws: list[bytes], runs: list[tuple[i
     return forgery.file(path, b"", size=len(data), sha256=hashlib.sha256(data).digest(), extents=extents)
 
 
+def holed(count: int) -> bytes:
+    """Long segments of noise in two batches, and in each a file with a hole, and a small one."""
+    forgery = late()
+    make = random.Random(0).randbytes  # noqa: S311 - not to be secret, but the same each time
+    raws = [make(16 * MIB) for _ in range(count)]
+    rows = [directory()]
+    for number, raw in enumerate(raws):
+        forgery.section(wire.SEGM, raw)
+        size, data = 16 * MIB, raw[:-1000] + bytes(1000)
+        extents = [[4 + number, 0, size - 1000], [None, 0, 1000]]
+        fields: dict[str, Any] = {"size": size, "sha256": hashlib.sha256(data).digest(), "extents": extents}
+        rows.append(forgery.file(b"%03d" % number, b"", **fields))
+        rows.append(cut_out(forgery, b"%03ds" % number, raws, [(number, size - 1000, 1000)]))
+    forgery.batch(rows[: count + 1]).batch(rows[count + 1 :])
+    size = sum(row[7] for row in rows[1:])
+    forgery.totals = Totals(entries=len(rows), skipped=0, size=size, segments=4 + count, batches=2)
+    return forgery.bundle()
+
+
 LENGTHS = [2 * MIB] * 6 + [MIB] * 4 + [length * MIB for length in (16, 1, 1, 3, 9, 1, 2, 7, 1, 16)]
 
 ATTACKS: dict[str, tuple[Callable[[], bytes], str, str]] = {
@@ -310,6 +329,7 @@ ATTACKS: dict[str, tuple[Callable[[], bytes], str, str]] = {
     ),
     "segments of all lengths": (lambda: segments(LENGTHS, noise=True), "verify", "sound"),
     "all lengths, to be unpacked": (lambda: segments(LENGTHS, noise=True), "unpack", "sound"),
+    "files with holes in 4 segments of 16 MiB": (lambda: holed(4), "verify", "sound"),
     "500 files in 40 segments by turns": (lambda: by_turns(500, 40), "verify", "sound"),
     "by turns, to be unpacked": (lambda: by_turns(500, 40), "unpack", "sound"),
     "a journal of empty arrays": (lambda: journal(array(b"\x90" * 999_999, 999_999)), "verify", "LimitExceeded R-8.9"),

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import mmap
 import os
+import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support import directory, metadata, packed, seeded
 
-from ocbundle import limits, verification
+from ocbundle import limits, verification, writer
 from ocbundle.contents import Recent
 from ocbundle.memory import Memory, SizedMemory, fresh
+from ocbundle.model import Kind
 from ocbundle.segments import Extents, Segment
 from ocbundle.sources import Sensitivity
 from ocbundle.writer import Writer
@@ -47,6 +53,9 @@ def test_memory_of_some_sizes_keeps_pieces_of_these_sizes_and_no_others() -> Non
     assert memory.take(16) is pieces[1]
     assert memory.take(8) is not pieces[0]
     assert memory.take(17) is not pieces[2]
+    memory.give(memoryview(pieces[0]))
+    memory.forget()
+    assert memory.take(8) is not pieces[0]
 
 
 @pytest.mark.parametrize("length", [0, 1, 2 << 20, (2 << 20) + 1])
@@ -62,6 +71,15 @@ def test_fresh_memory_is_as_long_as_asked_for_and_gives_long_pieces_back_to_the_
         assert mapped() >= before + length
         del view
         assert mapped() < before + length
+
+
+def test_memory_that_the_system_does_not_have_is_a_memory_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    with pytest.raises(MemoryError):
+        fresh(3 << 20)
 
 
 def test_a_segment_grows_with_what_it_must_hold() -> None:
@@ -89,6 +107,61 @@ def test_what_a_file_wrote_stays_as_it_was_whatever_becomes_of_its_buffer() -> N
         assert b"".join(reader.content(entry)) == b"first!second"
 
 
+item = st.one_of(
+    st.tuples(st.just("whole"), st.integers(0, 30), st.sampled_from(Sensitivity)),
+    st.tuples(st.just("equal"), st.integers(0, 3), st.sampled_from(Sensitivity)),
+    st.tuples(st.sampled_from(["pieces", "abandoned"]), st.integers(0, 120), st.sampled_from(Sensitivity)),
+    st.tuples(st.just("directory"), st.integers(0, 200), st.just(Sensitivity.CONTENT)),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(item, max_size=40),
+    st.integers(1, 12),
+    st.integers(1, 5),
+    st.sampled_from([200, 600, 1 << 20]),
+    st.sampled_from([300, 1500, 1 << 20]),
+)
+def test_whatever_is_packed_keeps_within_what_segments_and_files_may_have(
+    items: list[tuple[str, int, Sensitivity]], first: int, step: int, journal: int, batch: int
+) -> None:
+    """Rules R-7.5, R-9.10 and R-9.23, with small segments that grow soon, in several classes at once."""
+    wanted: dict[bytes, bytes] = {}
+
+    def fill(to: Writer) -> None:
+        to.add(directory())
+        for number, (kind, length, sensitivity) in enumerate(items):
+            name, data = b"%04d" % number, seeded(length if kind == "equal" else number)(length)
+            if kind == "directory":
+                to.add(directory(name + b"d" * length))
+                continue
+            if kind in {"whole", "equal"}:
+                to.add_file(metadata(name), data, sensitivity=sensitivity)
+            else:
+                sink = to.open_file(sensitivity=sensitivity)
+                sink.write(data[:50])
+                sink.hole(length)
+                sink.write(data[50:])
+                data = data[:50] + bytes(length) + data[50:]
+                if kind == "abandoned":
+                    sink.abandon()
+                    continue
+                sink.finish(metadata(name))
+            wanted[name] = data
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "FIRST_SEGMENT", first)
+        patch.setattr(limits, "SEGMENTS_PER_SIZE", step)
+        patch.setattr(limits, "MAX_SEGMENT", first * 16)
+        patch.setattr(writer, "_JOURNAL_TARGET", journal)
+        patch.setattr(writer, "_BATCH_TARGET", batch)
+        with packed(fill).reader() as reader:
+            verification.check(reader)
+            entries = [entry for entry in reader.entries() if entry.kind is Kind.FILE]
+            assert {entry.path: b"".join(reader.content(entry)) for entry in entries} == wanted
+
+
 def test_segments_that_grow_while_the_bundle_does_hold_what_they_should(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "FIRST_SEGMENT", 1000)
     monkeypatch.setattr(limits, "SEGMENTS_PER_SIZE", 5)
@@ -103,6 +176,65 @@ def test_segments_that_grow_while_the_bundle_does_hold_what_they_should(monkeypa
         verification.check(reader)
         _, *entries = reader.entries()
         assert {entry.path: b"".join(reader.content(entry)) for entry in entries} == files
+        lengths = [len(reader._open_segment(number)) for number in range(reader.manifest.totals.segments)]
+    assert all(length <= limits.segment_limit(number) for number, length in enumerate(lengths))
+    assert all(lengths[number] > limits.segment_limit(number) // 2 for number in range(len(lengths) - 1))
+
+
+def test_a_file_at_hand_that_is_longer_than_a_segment_goes_into_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "FIRST_SEGMENT", 10)
+
+    def fill(to: Writer) -> None:
+        to.add(directory())
+        to.add_file(metadata(b"a"), b"12345", sensitivity=Sensitivity.CONTENT)
+        to.add_file(metadata(b"b"), bytes(range(35)), sensitivity=Sensitivity.CONTENT)
+
+    with packed(fill).reader() as reader:
+        *_, entry = reader.entries()
+        assert [extent.length for extent in entry.extents] == [10, 10, 10, 5]
+        assert b"".join(reader.content(entry)) == bytes(range(35))
+
+
+def test_content_comes_in_pieces_of_a_mebibyte(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SEGMENTS_PER_SIZE", 1)
+    data = seeded()(5 << 20)
+
+    def fill(to: Writer) -> None:
+        to.add(directory())
+        sink = to.open_file(sensitivity=Sensitivity.CONTENT)
+        sink.write(data)
+        sink.finish(metadata(b"f"))
+
+    with packed(fill).reader() as reader:
+        *_, entry = reader.entries()
+        assert [extent.length >> 20 for extent in entry.extents] == [1, 2, 2]
+        assert [len(piece) for piece in reader.content(entry)] == [1 << 20] * 5
+
+
+def test_a_bundle_is_packed_and_verified_where_there_is_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second one that can't be had leaves its work with the first, which must not do it again."""
+    start, named = threading.Thread.start, list[str]()
+
+    def give(thread: threading.Thread) -> None:
+        named.append(thread.name[:-2])
+        if named.count(thread.name[:-2]) > 1:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def fill(to: Writer) -> None:
+        to.add(directory())
+        for number in range(60):
+            sink = to.open_file(sensitivity=list(Sensitivity)[number % 3])
+            sink.write(seeded(number)(100_000))
+            sink.finish(metadata(b"%02d" % number))
+
+    monkeypatch.setattr(limits, "FIRST_SEGMENT", 30_000)
+    monkeypatch.setattr(threading.Thread, "start", give)
+    with packed(fill, workers=2).reader() as reader:
+        verification.check(reader)
+        _, *entries = reader.entries()
+        assert [b"".join(reader.content(entry)) for entry in entries] == [seeded(n)(100_000) for n in range(60)]
+    assert named.count("ocbundle-seal") > 1 < named.count("ocbundle-open")
 
 
 def test_of_the_segments_that_were_opened_those_used_last_are_kept_beside_a_new_one() -> None:

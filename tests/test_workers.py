@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import pytest
@@ -27,6 +28,62 @@ def test_work_is_done_by_another_thread() -> None:
 def test_without_threads_the_work_is_done_all_the_same() -> None:
     workers = Workers(2, "test")
     assert [workers.submit(pow, number, 2).result() for number in range(4)] == [0, 1, 4, 9]
+    workers.close()
+
+
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that gives one thread, and no other."""
+    start, given = threading.Thread.start, itertools.count()
+
+    def give(thread: threading.Thread) -> None:
+        if next(given):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", give)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_where_a_second_thread_cannot_be_had_each_work_is_done_once() -> None:
+    workers, begin, done = Workers(2, "test"), threading.Event(), list[int]()
+    first = workers.submit(begin.wait)
+    futures = [workers.submit(done.append, number) for number in range(5)]
+    begin.set()
+    assert first.result()
+    workers.close()
+    assert all(future.done() for future in futures)
+    assert done == [0, 1, 2, 3, 4]
+
+
+def test_work_that_was_cancelled_is_not_begun() -> None:
+    workers, begin, done = Workers(1, "test"), threading.Event(), list[int]()
+    workers.submit(begin.wait)
+    assert workers.submit(done.append, 1).cancel()
+    last = workers.submit(done.append, 2)
+    begin.set()
+    last.result()
+    workers.close()
+    assert done == [2]
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.usefixtures("threadless")
+def test_without_threads_an_interrupt_is_raised_at_once() -> None:
+    workers = Workers(2, "test")
+    with pytest.raises(KeyboardInterrupt):
+        workers.submit(_interrupt)
+    workers.close()
+
+
+def test_an_interrupt_of_another_thread_is_raised_where_the_result_is_asked_for() -> None:
+    workers = Workers(1, "test")
+    future = workers.submit(_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        future.result()
     workers.close()
 
 
