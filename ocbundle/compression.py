@@ -52,8 +52,8 @@ def encode(place: Place, raw: bytes | memoryview, *, level: int, journal: bytes 
         packed_journal,
         _compress(raw, level),
     ]
-    if padded:
-        parts.append(_padding(sum(map(len, parts))))
+    rows = max(len(journal), 0 if place.type == b"SEGM" else len(raw))
+    parts.append(_padding(sum(map(len, parts)), least=limits.least_plaintext(rows), is_padme=padded))
     return b"".join(parts)
 
 
@@ -81,8 +81,9 @@ def _decode(place: Place, plaintext: bytes | memoryview) -> tuple[memoryview, in
         raise AuthenticationFailed(
             "a section belongs elsewhere: it was moved, or comes from another bundle", rule="R-7.2"
         )
-    limit = limits.segment_limit(place.number) if place.type == b"SEGM" else _RAW_LIMITS[place.type]
-    if raw_length > limit:
+    is_segment = place.type == b"SEGM"
+    limit = limits.segment_limit(place.number) if is_segment else _RAW_LIMITS[place.type]
+    if raw_length > limit or not (is_segment or len(plaintext) >= limits.least_plaintext(raw_length)):
         raise LimitExceeded(f"a section of {raw_length} bytes uncompressed", rule="R-7.5")
     start = _SKIPPABLE.size + length
     view = memoryview(plaintext)
@@ -90,7 +91,7 @@ def _decode(place: Place, plaintext: bytes | memoryview) -> tuple[memoryview, in
     _check_padding(view[start + frame_length :])
     journal = b""
     if packed_journal := view[_SKIPPABLE.size + _BINDING.size : start]:
-        journal = _decode_journal(place, packed_journal)
+        journal = _decode_journal(place, packed_journal, len(plaintext))
     return view[start : start + frame_length], raw_length, journal
 
 
@@ -117,11 +118,12 @@ def _binding(plaintext: bytes | memoryview) -> tuple[int, bytes, bytes, bytes, i
     return (length, *_BINDING.unpack_from(plaintext, _SKIPPABLE.size))
 
 
-def _decode_journal(place: Place, packed: memoryview) -> bytes:
+def _decode_journal(place: Place, packed: memoryview, length: int) -> bytes:
+    """The raw journal of a plaintext of *length*."""
     if place.type != b"SEGM":
         raise Malformed("a journal outside a segment", rule="R-7.8")
     declared = _frame_header(packed, rule="R-7.8")[1]
-    if declared > limits.MAX_JOURNAL:
+    if declared > limits.MAX_JOURNAL or length < limits.least_plaintext(declared):
         raise LimitExceeded(f"a journal of {declared} bytes", rule="R-7.8")
     if _frame_length(packed, declared=declared, rule="R-7.8") != len(packed):
         raise Malformed("something follows a journal", rule="R-7.8")
@@ -261,10 +263,11 @@ def padme(length: int) -> int:
     return (length + mask) & ~mask
 
 
-def _padding(length: int) -> bytes:
-    target = padme(length)
-    while 0 < target - length < _SKIPPABLE.size:
-        target = padme(target + 1)
+def _padding(length: int, *, least: int, is_padme: bool) -> bytes:
+    """What makes a plaintext of *length* as long as it must be: *least*, and as Padmé wants it or not."""
+    target = max(length, least)
+    while (is_padme and target != padme(target)) or 0 < target - length < _SKIPPABLE.size:
+        target = padme(target + 1) if is_padme else target + 1
     if target == length:
         return b""
     gap = target - length - _SKIPPABLE.size

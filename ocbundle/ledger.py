@@ -23,8 +23,8 @@ class Ledger:
         self._runs: defaultdict[int, array[int]] = defaultdict(lambda: array("Q"))
         self._claimed: Counter[int] = Counter()
         """Bytes of each segment that files have claimed since its runs were last compared."""
-        self._recent: dict[bytes | None, tuple[Extent, ...]] = {}
-        """By digest, the extents of what the last batch had entered, so that equal files are read once."""
+        self._recent: set[tuple[bytes | None, tuple[Extent, ...]]] = set()
+        """Digest and extents of what the last batch had entered, so that equal files are read once."""
 
     def unread(self, entries: Sequence[Entry]) -> list[Entry]:
         """Enter a batch: the files among *entries*, but for those that equal one of this or the last batch.
@@ -33,14 +33,15 @@ class Ledger:
             Malformed: a file names some bytes twice, or two files share some bytes, but not all. What isn't found here
                 is by :meth:`check_disjoint`.
         """
-        before, recent = self._recent, dict[bytes | None, tuple[Extent, ...]]()
+        before, recent = self._recent, set[tuple[bytes | None, tuple[Extent, ...]]]()
         runs = defaultdict[int, list[int]](list)
         found = []
         for entry in entries:
-            extents, digest = entry.extents, entry.sha256
-            if entry.kind is not Kind.FILE or recent.get(digest) == extents or before.get(digest) == extents:
+            extents = entry.extents
+            what = entry.sha256, extents
+            if entry.kind is not Kind.FILE or what in recent or what in before:
                 continue
-            recent[digest] = extents
+            recent.add(what)
             found.append(entry)
             # 24 bytes an extent: a million files take 24 MB.
             identity = 0

@@ -54,6 +54,9 @@ MAX_BATCH: Final = 2 * MIB
 MAX_HEAD: Final = 2 * MIB
 """Decoded, short strings take twenty times as much."""
 MAX_JOURNAL: Final = 1 * MIB
+RATIO: Final = 64
+RATIO_FREE: Final = 64 * KIB
+"""Records, which are decoded into objects, may have so many bytes, and :data:`RATIO` times their sealed length."""
 MAX_BLOCKS: Final = 1 << 16
 """Blocks of a zstd frame: 30 MB of empty ones took 5 s. An encoder makes at most about 200 of 128 KiB."""
 MAX_WINDOW: Final = 8 * MIB
@@ -67,7 +70,12 @@ MAX_DEPTH: Final = 8
 MAX_CONTAINERS: Final = 1 << 18
 """Arrays and maps of one value: each takes a byte, and 64 of memory."""
 MAX_ENTRIES: Final = 1 << 23
+MAX_ROWS: Final = 1 << 16
+"""Entries of one batch, and skipped rows of one: they are decoded together."""
 MAX_ROOTS: Final = (1 << 16) - 1
+LEAST_RUN: Final = 2 * KIB
+"""Bytes of a file for each extent beyond :data:`FREE_RUNS`: a writer stores no hole of less than twice as many."""
+FREE_RUNS: Final = 16
 MAX_PATH: Final = 4096
 MAX_COMPONENT: Final = 255
 MAX_PATH_DEPTH: Final = 255
@@ -79,6 +87,14 @@ MIN_TIME_NS: Final = -(1 << 63)
 MAX_TIME_NS: Final = (1 << 63) - 1
 DEFAULT_MAX_TOTAL: Final = 16 * TIB
 """Logical bytes that a reader accepts unless the caller raises it."""
+
+
+def least_plaintext(rows: int) -> int:
+    """The least length of a plaintext in which that many bytes of records are, compressed.
+
+    A few bytes that stand for millions of rows would take seconds each.
+    """
+    return max(0, -(-(rows - RATIO_FREE) // RATIO))
 
 
 def segment_limit(number: int) -> int:

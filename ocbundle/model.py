@@ -181,6 +181,8 @@ class Entry(_Fields):
             raise Malformed("a file's extents go back to an earlier segment", path=self.name, rule="R-9.23")
         if len(set(numbers)) > 2 + self.size // limits.FIRST_SEGMENT:
             raise Malformed("a file lies in more segments than it fills", path=self.name, rule="R-9.23")
+        if len(self.extents) > limits.FREE_RUNS + self.size // limits.LEAST_RUN:
+            raise Malformed("a file is in more pieces than its size allows", path=self.name, rule="R-9.23")
 
     def _check_lists(self) -> None:
         if self.kind not in {Kind.DIRECTORY, Kind.FILE} or (self.default_acl and self.kind is Kind.FILE):

@@ -28,8 +28,9 @@ _T = TypeVar("_T")
 _AHEAD: Final = 2
 _LONG: Final = 4 * limits.MIB
 """Segments that may be longer, sealed or opened, are opened when their bytes are asked for, and not ahead."""
-_KEPT_ROWS: Final = 50_000
-"""Rows of the first batches that are kept, since unpacking goes over the entries several times: about 40 MiB."""
+_KEPT_ROWS: Final = 4 * limits.MIB
+"""Bytes of the first batches that are kept, since unpacking goes over the entries several times. Decoded, they take ten
+times as much."""
 
 
 class Reader:
@@ -158,9 +159,8 @@ class Reader:
         if batch is None:
             raw, _ = self._open(section)
             batch = records.decode_batch(raw, roots=self._roots)
-            rows = len(batch.entries) + len(batch.skipped)
-            if rows <= self._room:
-                self._room -= rows
+            if len(raw) <= self._room:
+                self._room -= len(raw)
                 self._kept[section.number] = batch
         return batch
 

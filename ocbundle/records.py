@@ -142,6 +142,13 @@ def _list(grants: AccessList) -> list[list[object]]:
     return [[grant.tag, grant.id, grant.name, grant.rights] for grant in grants]
 
 
+def _rows(batch: Map, key: str) -> list[Any]:
+    rows = batch.get(key, list)
+    if len(rows) > limits.MAX_ROWS:
+        raise LimitExceeded(f"{len(rows)} rows in a batch", rule="R-9.18")
+    return rows
+
+
 def decode_batch(data: bytes, *, roots: Sequence[str]) -> Batch:
     """Read an ENTR section's raw bytes; *roots* are the names by index.
 
@@ -161,7 +168,7 @@ def decode_batch(data: bytes, *, roots: Sequence[str]) -> Batch:
 
     with encoding_first(value):
         batch = Map(value, "entries", frozenset({"entries", "skipped"}), 1)
-        entries, skipped = batch.get("entries", list), batch.get("skipped", list)
+        entries, skipped = _rows(batch, "entries"), _rows(batch, "skipped")
         return Batch(
             entries=tuple(
                 [

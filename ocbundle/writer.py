@@ -29,6 +29,7 @@ from ocbundle.workers import Workers
 _REMEMBERED: Final = 1 << 16
 """How many files' digests are kept to store equal files once: about 16 MiB."""
 _BATCH_TARGET: Final = limits.MAX_BATCH // 2
+_BATCH_ROWS: Final = limits.MAX_ROWS // 2
 _JOURNAL_TARGET: Final = limits.MAX_JOURNAL // 2
 _JOURNAL_HEAD: Final = 8
 """More than a journal takes beside its rows."""
@@ -155,8 +156,7 @@ class Writer:
         self._skipped.append(skipped)
         self._skips += 1
         self._batch_length += _SKIPPED_LENGTH + len(skipped.path) + len((skipped.detail or "").encode())
-        if self._batch_length > _BATCH_TARGET:
-            self._end_batch()
+        self._end_full_batch()
 
     def finish(self, manifest: Manifest) -> Written:
         """Write all that is left, with *manifest* as the head; its totals are filled in."""
@@ -207,8 +207,7 @@ class Writer:
         if self._journal_length > _JOURNAL_TARGET:
             for sensitivity in list(self._streams) or [Sensitivity.CONTENT]:
                 self._end_segment(sensitivity, even_if_empty=True)
-        if self._batch_length > _BATCH_TARGET:
-            self._end_batch()
+        self._end_full_batch()
 
     # --- segments ---------------------------------------------------------------------------------------------------
 
@@ -272,6 +271,10 @@ class Writer:
         return records.encode_journal([row for row, _ in waiting[:taken]], roots=self._root_names) if taken else b""
 
     # --- batches ----------------------------------------------------------------------------------------------------
+
+    def _end_full_batch(self) -> None:
+        if self._batch_length > _BATCH_TARGET or max(len(self._rows), len(self._skipped)) >= _BATCH_ROWS:
+            self._end_batch()
 
     def _end_batch(self) -> None:
         for sensitivity in list(self._streams):

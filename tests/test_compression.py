@@ -7,7 +7,7 @@ import struct
 import subprocess
 import threading
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -470,15 +470,49 @@ def test_secrets_of_nearly_the_same_length_give_plaintexts_of_the_same_length() 
     assert len(lengths) == 1
 
 
-def padding_of(length: int) -> bytes:
-    pad: Callable[[int], bytes] = compression._padding
-    return pad(length)
+@pytest.mark.rule("R-7.5", "R-7.7", "R-7.8")
+@pytest.mark.parametrize("length", [0, 1 << 16, (1 << 16) + 64 * 80, 1 << 20])
+def test_records_that_compress_too_well_are_padded_to_what_they_need(length: int) -> None:
+    least = max(0, (length - 65536 + 63) // 64)
+    for kind, raw, journal in (
+        (b"ENTR", bytes(length), b""),
+        (b"MANI", bytes(length), b""),
+        (b"SEGM", b"", bytes(length)),
+    ):
+        place = Place(bundle_id=BUNDLE_ID, type=kind, number=0)
+        encoded = compression.encode(place, raw, level=3, journal=journal)
+        assert len(encoded) == least or least < 200
+        assert decode(place, encoded) == (raw, journal)
+    assert len(compression.encode(SEGMENT, zeros, level=3)) < 200
+
+
+@pytest.mark.rule("R-7.5", "R-7.8")
+@pytest.mark.parametrize(("kind", "rule"), [(b"ENTR", "R-7.5"), (b"MANI", "R-7.5"), (b"SEGM", "R-7.8")])
+def test_records_in_too_short_a_plaintext_are_refused(kind: bytes, rule: str) -> None:
+    place = Place(bundle_id=BUNDLE_ID, type=kind, number=0)
+    length = (1 << 16) + 64 * 1000
+    packed = compressed(bytes(length))
+    start = skippable(0, binding(length, place=place)) + packed
+    if kind == b"SEGM":
+        start = skippable(0, binding(0, place=place) + packed) + compressed(b"")
+    fitting = start + skippable(1, bytes(1000 - len(start) - 8))
+    assert len(b"".join(decode(place, fitting))) == length
+    with pytest.raises(LimitExceeded) as caught:
+        decode(place, start + skippable(1, bytes(999 - len(start) - 8)))
+    assert caught.value.rule == rule
+
+
+@pytest.mark.rule("R-7.9")
+@given(st.integers(0, 3000), st.integers(0, 3000))
+def test_padding_for_both_reasons_serves_both(length: int, least: int) -> None:
+    pad = compression._padding(length, least=least, is_padme=True)
+    assert compression.padme(length + len(pad)) == length + len(pad) >= least
 
 
 @pytest.mark.rule("R-7.9")
 @given(st.integers(0, 100_000))
 def test_padding_is_nothing_or_a_whole_frame_to_the_next_length_that_it_fits(length: int) -> None:
-    pad = padding_of(length)
+    pad = compression._padding(length, least=0, is_padme=True)
     assert not pad or (len(pad) >= 8 and pad == skippable(1, bytes(len(pad) - 8)))
     steps = [length + gap for gap in range(len(pad)) if compression.padme(length + gap) == length + gap]
     assert all(0 < step - length < 8 for step in steps)

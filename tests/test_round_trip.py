@@ -116,6 +116,7 @@ def test_any_files_come_back(tree: dict[bytes, tuple[bytes, Sensitivity, bool]],
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limits, "FIRST_SEGMENT", target)
+        patch.setattr(limits, "LEAST_RUN", 1)
         with packed(fill).reader() as reader:
             verification.check(reader)
             assert contents(reader) == {name: data for name, (data, _, _) in tree.items()}

@@ -152,6 +152,7 @@ def test_whatever_is_packed_keeps_within_what_segments_and_files_may_have(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limits, "FIRST_SEGMENT", first)
+        patch.setattr(limits, "LEAST_RUN", 1)
         patch.setattr(limits, "SEGMENTS_PER_SIZE", step)
         patch.setattr(limits, "MAX_SEGMENT", first * 16)
         patch.setattr(writer, "_JOURNAL_TARGET", journal)

@@ -381,6 +381,8 @@ def later_segment(d: Draft) -> bytes:
         "to_and_fro": [[0, 0, 1], [1, 0, 3], [0, 1, 2]],
         "three_segments": [[0, 0, 3], [1, 0, 3], [2, 0, 5]],
         "three_segments_and_holes": [[0, 0, 3], [None, 0, 1 << 19], [1, 0, 3], [None, 0, 1 << 18], [2, 0, 5]],
+        "seventeen_extents": [[0, 0, 1], *[[None, 0, 1]] * 16],
+        "extents_of_two_kibibytes": [[0, 0, 1], [None, 0, 2046], *[[0, 1, 1]], *[[None, 0, 1]] * 15],
         "four_segments_of_a_mebibyte": [[0, 0, 3], [1, 0, 3], [2, 0, 5], [None, 0, (1 << 20) - 10], [3, 0, 4]],
     },
     "Malformed",

@@ -320,10 +320,37 @@ def arrays(d: Draft, kind: bytes) -> None:
         size=len(start) + (1 << 18),
         blocks=block(start, last=False) + block(b"\x90", kind=1, size=1 << 17, last=False) * 2 + block(b""),
     )
+    pad = skippable(1, bytes(4000))
     if kind == SEGM:
-        d.change(SEGM, journal=packed)
+        d.change(SEGM, journal=packed, padding=pad)
     else:
-        d.change(kind, raw_length=len(start) + (1 << 18), frame=packed)
+        d.change(kind, raw_length=len(start) + (1 << 18), frame=packed, padding=pad)
+
+
+@vectors("R-7.5", {"entr": ENTR, "mani": MANI}, "LimitExceeded")
+def raw_length_by_plaintext(d: Draft, kind: bytes) -> None:
+    """A batch or a head of 128 KiB, whose plaintext is short."""
+    d.sample()
+    blocks = block(b"\xc0", kind=1, size=1 << 17)
+    d.change(kind, raw_length=1 << 17, frame=frame(b"", size=1 << 17, blocks=blocks))
+
+
+@vector("R-7.8", "LimitExceeded")
+def journal_length_by_plaintext(d: Draft) -> None:
+    """A journal of 128 KiB in a segment whose plaintext is short."""
+    d.sample()
+    d.change(SEGM, journal=frame(b"", size=1 << 17, blocks=block(b"\xc0", kind=1, size=1 << 17)))
+
+
+@vector("R-9.18", "LimitExceeded")
+def rows_of_batch(d: Draft) -> None:
+    """A batch of 65,537 skipped rows, which are no rows."""
+    d.sample()
+    start = pack({"entries": []})[1:] + pack("skipped") + b"\xdd" + ((1 << 16) + 1).to_bytes(4)
+    raw = b"\x82" + start
+    blocks = block(raw, last=False) + block(b"\xc0", kind=1, size=(1 << 16) + 1)
+    size = len(raw) + (1 << 16) + 1
+    d.change(ENTR, raw_length=size, frame=frame(b"", size=size, blocks=blocks), padding=skippable(1, bytes(100)))
 
 
 _ROW = ["default", b"a", 1, 0o600, 0, 0, 0, 0, None, [], None, None]

@@ -158,6 +158,14 @@ def segments_of_a_mebibyte(d: Draft) -> None:
     d.file(b"file", b"onetwo" + bytes(hole) + b"hr", extents=[[0, 0, 3], [1, 0, 3], [None, 0, hole], [2, 1, 2]])
 
 
+@vector("R-9.23")
+def extents_of_two_kibibytes(d: Draft) -> None:
+    """A file of 2 KiB may have 17 extents, also if most of them are holes."""
+    d.directory(b"")
+    d.segments = [b"one"]
+    d.file(b"file", b"o" + bytes(2047), extents=[[0, 0, 1], [None, 0, 2032], *[[None, 0, 1]] * 15])
+
+
 @vector("R-9.6 R-9.2")
 def several_batches(d: Draft) -> None:
     """Entries and skipped rows in three batches, the last one empty."""

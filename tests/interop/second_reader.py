@@ -69,7 +69,7 @@ def check(table: Value, kind: str, rule: str = "R-9.0") -> None:
     for key, types, inner in fields:
         value, text = table.get(key), shape(table[key]) if key in table else ""
         need({rule: re.fullmatch(types, text.lower()), "R-8.8": inner or rule != "R-9.0" or "I" not in text})
-        need({"R-9.4 limit": key != "roots" or len(value) <= 65535})
+        need({"R-9.4 limit": key != "roots" or not value[65535:], "R-9.18 limit": kind != "batch" or not value[65536:]})
         for item in (value if isinstance(value, list) else [value]) if inner in MAPS else ():
             check(item, inner)
     name, path = table["name"] if kind == "root" else "-", table["path"] if kind == "workspace" else b""
@@ -100,7 +100,7 @@ def check_row(row: Value, rows: str, roots: int) -> Value:
     bits = sum(all(grant[3] >> bit % 3 & 1 for grant in acl if grant[0] in tags[bit]) << bit for bit in range(9))
     need({"R-9.22": not acl or own[0] & 511 == bits, "R-9.10": sum(part[2] for part in extents or ()) == (size or 0)})
     link, used = target if kind == 3 else b"-", [part[0] for part in extents or () if part[0] is not None]
-    need({"R-9.23": used == sorted(used) and len({*used}) <= 2 + ((size or 0) >> 20)})
+    need({"R-9.23": used == sorted(used) and max(len({*used}) - 2 << 20, len(extents or ()) - 16 << 11) <= (size or 0)})
     need({"R-9.7 limit": not LONG.match(link), "R-9.7": PATH.fullmatch(link), "R-9.12": link})
     need({"R-9.13": kind != 2 or (target and b"\0" not in target), "R-9.13 limit": kind != 2 or len(target) <= 4095})
     return root, path, kind, size, digest, extents, target
@@ -153,8 +153,7 @@ class Reader:
 
     def age(self, body: bytes, secret: bytes, *, typed: bool = False) -> tuple[bytes, bytes]:
         ends = keyboard, terminal, content, key = [*os.openpty(), os.memfd_create("body"), os.memfd_create("key")]
-        for end, text in ((keyboard, secret * typed + b"\n"), (content, body), (key, secret)):
-            os.write(end, text)  # age reads a passphrase from nothing but a terminal
+        list(map(os.write, (keyboard, content, key), (secret * typed + b"\n", body, secret)))  # age asks a terminal
         command = ["age", "-d", *["-i", f"/dev/fd/{key}"][2 * typed :], f"/dev/fd/{content}"]
         done = run(command, stdin=terminal, capture_output=True, check=False, start_new_session=True, pass_fds=ends)
         list(map(os.close, ends))
@@ -186,13 +185,13 @@ class Reader:
         plain, refused = self.age(body, self.key)
         need({"R-6.3": b"low order point" not in refused, "R-6.3 auth": b"no identity matched" not in refused})
         start, number, raw = (int.from_bytes(plain[at:end], "little") for at, end in ((4, 8), (44, 48), (48, 56)))
-        start, room = start + 8, 1 << min(number >> 13, 4) if segment else 2
+        start, room = start + 8, 1 << 20 + min(number >> 13, 4) if segment else min(2 << 20, 1024 + len(plain) << 6)
         need({"R-6.1 auth": not refused, "R-7.1": plain[:4] == b"\x50\x2a\x4d\x18" and 56 <= start <= len(plain)})
-        need({"R-7.2 auth": plain[8:48] == b"ocbundle/v1/bind" + binding, "R-7.5 limit": raw <= room << 20})
+        need({"R-7.2 auth": plain[8:48] == b"ocbundle/v1/bind" + binding, "R-7.5 limit": raw <= room})
         end, journal = start + self.frame(plain[start:], "R-7.3", raw)[0], plain[56:start]
         pad, n = plain[end:], len(plain[end + 8 :])
         need({"R-7.7": pad in (b"", struct.pack("<II", 0x184D2A51, n) + bytes(n)), "R-7.8": segment or not journal})
-        total = raw + (self.frame(journal, "R-7.8")[1] if journal else 0)
+        total = raw + (self.frame(journal, "R-7.8", -len(plain))[1] if journal else 0)
         with open(os.memfd_create("frames"), "w+b", 0) as file:
             os.pwrite(file.fileno(), plain[start:end] + journal, 0)
             with Popen(["zstd", "-dcq"], stdin=file, stdout=PIPE, stderr=DEVNULL) as zstd:
@@ -205,14 +204,15 @@ class Reader:
             check_row(row, "journal", 0)
         return content[:raw] if segment else value
 
-    def frame(self, data: bytes, rule: str, raw: int = -1) -> tuple[int, int]:  # its end and size; no raw: a journal
+    def frame(self, data: bytes, rule: str, raw: int) -> tuple[int, int]:  # its end and size; of a journal raw is < 0
         need({rule: data[:4] == b"\x28\xb5\x2f\xfd" and len(data) > 4})
         mode, single = data[4], data[4] >> 5 & 1
         width, at = (single, 2, 4, 8)[mode >> 6], 6 - single
         need({"R-7.4": not mode & 0b1011, rule: width and len(data) >= at + width})  # reserved, dictionary id
         size = int.from_bytes(data[at : at + width], "little") + (256 if width == 2 else 0)
         window = size if single else 8 + (data[5] & 7) << (data[5] >> 3) + 7
-        need({"R-7.4 limit": window <= 8 << 20, "R-7.8 limit": raw >= 0 or size <= 1 << 20, rule: raw in (-1, size)})
+        fits = raw >= 0 or size <= min(1 << 20, 1024 - raw << 6)
+        need({"R-7.4 limit": window <= 8 << 20, "R-7.8 limit": fits, rule: raw < 0 or raw == size})
         at, block, blocks = at + width, 0, 0
         while not block & 1:
             need({"R-7.11 limit": blocks < 1 << 16, rule: len(data) >= at + 3})
