@@ -5,6 +5,7 @@ Paths are bytes, as the kernel has them. Nothing here touches a file system.
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -108,6 +109,7 @@ def one_line(text: str) -> str:
     return "".join(c if c == "\\" else _escape(c) for c in text)
 
 
+@functools.lru_cache(maxsize=256)
 def _escape(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # a byte that isn't UTF-8, as surrogateescape carries it

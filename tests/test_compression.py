@@ -474,11 +474,8 @@ def test_secrets_of_nearly_the_same_length_give_plaintexts_of_the_same_length() 
 @pytest.mark.parametrize("length", [0, 1 << 16, (1 << 16) + 64 * 80, 1 << 20])
 def test_records_that_compress_too_well_are_padded_to_what_they_need(length: int) -> None:
     least = max(0, (length - 65536 + 63) // 64)
-    for kind, raw, journal in (
-        (b"ENTR", bytes(length), b""),
-        (b"MANI", bytes(length), b""),
-        (b"SEGM", b"", bytes(length)),
-    ):
+    zeros = bytes(length)
+    for kind, raw, journal in ((b"ENTR", zeros, b""), (b"MANI", zeros, b""), (b"SEGM", b"", zeros)):
         place = Place(bundle_id=BUNDLE_ID, type=kind, number=0)
         encoded = compression.encode(place, raw, level=3, journal=journal)
         assert len(encoded) == least or least < 200
