@@ -218,7 +218,7 @@ def _age_identity(text: str, label: str) -> Identity:
 def _open_identity_file(data: bytes, name: str, ask: Ask | None) -> bytes:
     try:
         binary = agetext.dearmor(data)
-        header = agefile.parse_header(binary, max_length=limits.MAX_KEYS_AGE_HEADER)
+        header = agefile.parse_header(binary, max_length=limits.MAX_AGE_HEADER)
         if not agefile.is_passphrase(header):
             raise InvalidIdentity(f"{name} is an age file, but not one sealed to a passphrase", path=name)
         if ask is None:

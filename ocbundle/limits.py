@@ -33,8 +33,7 @@ MAX_UNKNOWN_BODY: Final = 32 * MIB
 
 # age
 MAX_AGE_HEADER: Final = 16 * KIB
-"""pyrage's header parser is quadratic: 64 KB of tiny stanzas took it 18 s."""
-MAX_KEYS_AGE_HEADER: Final = 64 * KIB
+"""pyrage's header parser is quadratic: 16 KiB take it 0.4 s, 60 KB 5 s, and 64 KB of tiny stanzas took it 18 s."""
 MAX_STANZAS: Final = 128
 MAX_STANZA_LINES: Final = 64
 MAX_RECIPIENTS: Final = 100

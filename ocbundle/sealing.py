@@ -6,6 +6,7 @@ No secret ever stands in a message, a ``repr`` or a log.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -118,32 +119,37 @@ def wrap(
         if len(group) > limits.MAX_RECIPIENTS:
             raise InvalidRequest(f"{len(group)} recipients, at most {limits.MAX_RECIPIENTS} fit")
         if group:
-            plaintext = _keys_plaintext(key, bundle_id, [recipient.text for recipient in group])
-            bodies.append(_encrypt(plaintext, group))
+            bodies += _wrap_group(key, bundle_id, group)
+    if len(bodies) > limits.MAX_KEYS_SECTIONS:
+        raise InvalidRequest(f"the keys of {len(unique)} recipients don't fit one bundle")
     return bodies
 
 
-def _encrypt(plaintext: bytes, group: Sequence[Recipient]) -> bytes:
-    try:
-        body = pyrage.encrypt(plaintext, [recipient.handle for recipient in group])
-    except pyrage.EncryptError as error:
-        raise InvalidRecipient(f"sealing to the recipients failed: {paths.display(str(error))}") from error
-    if len(body) > limits.MAX_KEYS_BODY:
-        raise InvalidRequest(f"the keys of {len(group)} recipients don't fit one bundle")
-    return body
+def _wrap_group(key: BundleKey, bundle_id: bytes, group: Sequence[Recipient]) -> list[bytes]:
+    """As few sections for recipients of one group as their header (R-6.2) and their list (R-6.8) have room for."""
+    plaintext = _keys_plaintext(key, bundle_id, [recipient.text for recipient in group])
+    if len(plaintext) <= limits.MAX_KEYS_PLAINTEXT:
+        try:
+            body = pyrage.encrypt(plaintext, [recipient.handle for recipient in group])
+        except pyrage.EncryptError as error:
+            raise InvalidRecipient(f"sealing to the recipients failed: {paths.display(str(error))}") from error
+        with contextlib.suppress(LimitExceeded):
+            agefile.parse_header(body, max_length=limits.MAX_AGE_HEADER)
+            return [body]
+    if len(group) == 1:
+        raise InvalidRequest(f"a recipient is too long for a bundle: {paths.display(group[0].text[:64])}…")
+    half = len(group) // 2
+    return _wrap_group(key, bundle_id, group[:half]) + _wrap_group(key, bundle_id, group[half:])
 
 
 def _keys_plaintext(key: BundleKey, bundle_id: bytes, recipients: Iterable[str]) -> bytes:
     lines = [f"# bundle: {bundle_id.hex()}", *(f"# recipient: {text}" for text in recipients), key.text.decode("ascii")]
-    plaintext = "".join(f"{line}\n" for line in lines).encode()
-    if len(plaintext) > limits.MAX_KEYS_PLAINTEXT:
-        raise InvalidRequest("the recipients' keys are too long to be listed in one bundle")
-    return plaintext
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def recipient_kinds(body: bytes) -> tuple[str, ...]:
     """The types of the stanzas in a KEYS body, without grease: what anyone can see of the recipients."""
-    header = agefile.parse_header(body, max_length=limits.MAX_KEYS_AGE_HEADER)
+    header = agefile.parse_header(body, max_length=limits.MAX_AGE_HEADER)
     return tuple(stanza.type for stanza in header.stanzas if not stanza.type.endswith("-grease"))
 
 
@@ -165,7 +171,7 @@ def unwrap(
         WrongPassphrase: only a passphrase was given, and it is another one.
         Malformed, LimitExceeded, AuthenticationFailed: a body breaks a rule of section 6.
     """
-    headers = [agefile.parse_header(body, max_length=limits.MAX_KEYS_AGE_HEADER) for body in bodies]
+    headers = [agefile.parse_header(body, max_length=limits.MAX_AGE_HEADER) for body in bodies]
     by_passphrase = [agefile.is_passphrase(header) for header in headers]
     if sum(by_passphrase) > 1:
         raise Malformed("two KEYS sections are sealed to a passphrase", rule="R-6.4")

@@ -197,13 +197,13 @@ def quickly(call: Callable[[], object]) -> None:
 
 @pytest.mark.rule("R-6.2")
 def test_64_kilobytes_of_tiny_stanzas_are_refused_at_once() -> None:
-    quickly(lambda: agefile.parse_header(with_header(*[b"-> a", b""] * 10_000), max_length=limits.MAX_KEYS_AGE_HEADER))
+    quickly(lambda: agefile.parse_header(with_header(*[b"-> a", b""] * 10_000), max_length=limits.MAX_AGE_HEADER))
 
 
 @pytest.mark.rule("R-6.2")
 def test_a_stanza_of_260_kilobytes_is_refused_at_once() -> None:
     bomb = with_header(b"-> a", *[b"A" * 64] * 4000, b"")
-    quickly(lambda: agefile.parse_header(bomb, max_length=limits.MAX_KEYS_AGE_HEADER))
+    quickly(lambda: agefile.parse_header(bomb, max_length=limits.MAX_AGE_HEADER))
 
 
 @pytest.mark.rule("R-6.2")

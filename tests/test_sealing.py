@@ -243,11 +243,31 @@ def rsa_recipient(number: int) -> Recipient:
     return keyholders.parse_recipient(public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode())
 
 
-@pytest.mark.rule("R-6.8")
-@pytest.mark.parametrize("count", [50, 70], ids=["stanzas", "list"])
-def test_recipients_too_long_for_one_section_are_the_callers_fault(count: int) -> None:
-    with pytest.raises(InvalidRequest):
-        wrap(*(rsa_recipient(number) for number in range(count)))
+@pytest.mark.rule("R-6.2", "R-6.6", "R-6.8")
+@pytest.mark.parametrize("count", [20, 50, 70])
+def test_recipients_too_long_for_one_section_get_several(count: int) -> None:
+    mine = keyholders.parse_recipient(recipient())
+    others = [rsa_recipient(number) for number in range(count)]
+    bodies = wrap(*others, mine)
+    assert (len(bodies) > 1) == (count > 20)
+    assert [kind for section in kinds(bodies) for kind in section] == ["ssh-rsa"] * count + ["X25519"]
+    for body in bodies:
+        header = agefile.parse_header(body, max_length=16 << 10)
+        assert len(body) - header.length <= (48 << 10) + 64
+    (identity,) = keyholders.parse_identities(agetext.encode_identity(SECRET).encode(), "key.txt")
+    assert sealing.unwrap(bodies, BUNDLE_ID, [identity], None) == KEY
+
+
+def test_recipients_too_many_for_a_bundle_are_the_callers_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_KEYS_SECTIONS", 2)
+    with pytest.raises(InvalidRequest, match="keys of 70 recipients"):
+        wrap(*(rsa_recipient(number) for number in range(70)))
+
+
+def test_a_recipient_too_long_for_a_section_is_the_callers_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_KEYS_PLAINTEXT", 500)
+    with pytest.raises(InvalidRequest, match="too long"):
+        wrap(rsa_recipient(1))
 
 
 # --- passphrases ----------------------------------------------------------------------------------------------------
@@ -256,7 +276,7 @@ def test_recipients_too_long_for_one_section_are_the_callers_fault(count: int) -
 @pytest.mark.rule("R-6.4", "R-6.9")
 def test_a_passphrase_is_written_with_work_factor_18() -> None:
     (body,) = wrap(passphrase=PASSPHRASE)
-    assert agefile.parse_header(body, max_length=limits.MAX_KEYS_AGE_HEADER).stanzas[0].args[2] == "18"
+    assert agefile.parse_header(body, max_length=limits.MAX_AGE_HEADER).stanzas[0].args[2] == "18"
 
 
 @pytest.mark.usefixtures("cheap")
@@ -364,7 +384,7 @@ def test_keys_may_have_comments_of_a_newer_writer() -> None:
 @pytest.mark.rule("R-6.1")
 def test_no_byte_of_a_keys_section_can_be_changed() -> None:
     body = bytearray(keys_body(KEY, BUNDLE_ID, seeded()))
-    start = agefile.parse_header(bytes(body), max_length=limits.MAX_KEYS_AGE_HEADER).length
+    start = agefile.parse_header(bytes(body), max_length=limits.MAX_AGE_HEADER).length
     for position in range(len(body)):
         body[position] ^= 1
         # A changed stanza can't be told from one for somebody else.
@@ -377,7 +397,7 @@ def test_no_byte_of_a_keys_section_can_be_changed() -> None:
 @pytest.mark.rule("R-6.1")
 def test_a_cut_keys_section_is_tampering() -> None:
     body = keys_body(KEY, BUNDLE_ID, seeded())
-    start = agefile.parse_header(body, max_length=limits.MAX_KEYS_AGE_HEADER).length
+    start = agefile.parse_header(body, max_length=limits.MAX_AGE_HEADER).length
     for length in range(start, len(body)):
         with pytest.raises(AuthenticationFailed):
             unwrap([body[:length]], *identity())

@@ -170,6 +170,13 @@ def long_header(d: Draft, kind: bytes) -> None:
     d.change(kind, stanzas=lambda key: own(key) + age.stanza(b"x-grease", b"g" * 3000) * 5)
 
 
+@framing("R-6.2", "LimitExceeded")
+def long_header_of_keys(d: Draft) -> None:
+    """An age header of KEYS of more than 16 KiB."""
+    own = _identity(d)
+    _keys(d, d.keys_body(None, lambda key: own(key) + age.stanza(b"x-grease", b"g" * 3000) * 5))
+
+
 def _many_stanzas(own: age.Stanzas) -> age.Stanzas:
     return lambda key: own(key) + age.stanza(b"x-grease", b"") * 128
 

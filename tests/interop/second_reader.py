@@ -136,7 +136,7 @@ class Reader:
             root.update(header if kind in BODY and kind != b"KEYS" else b"")
         need({"R-4.9": self.counts[b"MANI"], "R-5.8 hash": root.digest() == foot[48:80]})
         self.framed, self.mac = pre + index + foot[:80], foot[80:112]
-        self.headers = [(body, self.stanzas(body, 64 << 10)) for body in list(map(self.body, self.sections[:keys]))]
+        self.headers = [(body, self.stanzas(body, 16 << 10)) for body in list(map(self.body, self.sections[:keys]))]
         self.lines = [f"root-digest: {root.hexdigest()}", "checksums only: nothing against an attacker"]
 
     def body(self, part: tuple[bytes, bytes, bytes]) -> bytes:

@@ -140,7 +140,7 @@ def ending(vector: Vector) -> str:
         if file is vector.file:
             return "armor failure"
     try:
-        header = agefile.parse_header(file, max_length=limits.MAX_KEYS_AGE_HEADER)
+        header = agefile.parse_header(file, max_length=limits.MAX_AGE_HEADER)
         if agefile.is_passphrase(header):
             return by_passphrase(vector, file, header)
         file_key = by_secret(vector, header)
@@ -203,7 +203,7 @@ def test_every_armored_vector_ends_as_it_says_once_its_armor_is_off(vectors: lis
 def test_no_armored_vector_is_taken_for_a_binary_file(vectors: list[Vector]) -> None:
     for vector in about(vectors, "armor"):
         with pytest.raises(Malformed) as caught:
-            agefile.parse_header(vector.file, max_length=limits.MAX_KEYS_AGE_HEADER)
+            agefile.parse_header(vector.file, max_length=limits.MAX_AGE_HEADER)
         assert caught.value.rule == "R-6.1", vector.name
 
 
@@ -236,7 +236,7 @@ def test_a_keys_section_opens_where_its_vector_succeeds_and_nowhere_else(vectors
         text = b"".join(agetext.encode_identity(secret).encode() + b"\n" for secret in vector.secrets)
         identities = keyholders.parse_identities(text, "key.txt") if text else ()
         try:
-            agefile.parse_header(vector.file, max_length=limits.MAX_KEYS_AGE_HEADER)
+            agefile.parse_header(vector.file, max_length=limits.MAX_AGE_HEADER)
             payload = sealing._decrypt(vector.file, identities)
         except BundleError as error:
             endings[type(error).__name__] += 1
