@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
@@ -70,6 +71,10 @@ class Reader:
         self.journaled: Mapping[bytes, Entry] | None = None
         """If set, the rows of journals are held to their rules too, as only a full verification must (R-7.8).
         These entries, by path, have been already."""
+        self._one_journal = threading.Lock()
+        """Decoded, a journal takes fifty times as much memory; and threads that decode don't do it faster."""
+        self._is_flawed = False
+        """Whether a journal is being checked, or has failed."""
         self._pool = Workers(workers, "ocbundle-open")
         raw, _ = self._open(frame.of_type(wire.MANI)[0])
         self.manifest: Manifest = heads.decode_manifest(raw, bundle_id=frame.preamble.bundle_id)
@@ -250,7 +255,12 @@ class Reader:
 
     def _check_journal(self, journal: bytes) -> None:
         if journal and self.journaled is not None:
-            records.check_journal(journal, self.journaled)
+            with self._one_journal:
+                if self._is_flawed:
+                    return  # by another, whose error is enough
+                self._is_flawed = True
+                records.check_journal(journal, self.journaled)
+                self._is_flawed = False
 
     def inspect(self, number: int, look: Callable[[memoryview], _T], take: Take, give: Give) -> Future[_T]:
         """Let a thread open a segment, for the first or another time, and call *look* with its bytes.

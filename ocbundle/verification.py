@@ -1,7 +1,7 @@
 """Everything that a key can prove of a bundle: each entry, each file against its digest, each section.
 
 Implements the level ``full`` of section 11 of the specification. Nothing is written. In the course of a batch each
-segment is opened once, and those of files with holes another time.
+segment is opened once, and those of files with long holes another time.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _ROOM: Final = limits.FIRST_SEGMENT + 64 * limits.KIB
 """Bytes that a segment may have to wait for this thread; those of the first 8 GiB of a bundle have fewer."""
 _LONG: Final = 2 * _ROOM
 """Of segments with more bytes, sealed or opened, there is one in memory at a time."""
+_LONG_HOLES: Final = limits.MIB
 _SHORT: Final = 64 * limits.KIB
 """Longest file that is hashed on this thread."""
 
@@ -53,8 +54,8 @@ class _Whole:
         self._missing = len(entry.extents)
 
     def add(self, extent: Extent, raw: memoryview) -> bool:
-        """Hash the bytes of the next extent, out of those of its segment; whether it was the last, and all is right."""
-        self._digest.update(cut(self.entry, extent, raw))
+        """Hash the next extent, a hole or out of its segment's bytes; whether it was the last, and all is right."""
+        self._digest.update(bytes(extent.length) if extent.segment is None else cut(self.entry, extent, raw))
         self._missing -= 1
         if self._missing:
             return False
@@ -135,7 +136,7 @@ class _Verification:
         reader.check_rest()
 
     def _begin(self, entries: Sequence[Entry]) -> None:
-        """Begin to check the content of a batch, segment by segment; and check files with holes by themselves."""
+        """Begin to check the content of a batch, segment by segment; and check files with long holes by themselves."""
         self._reader.journaled = {entry.path: entry for entry in entries}
         looks = _Looks()
         others: list[Entry] = []
@@ -145,10 +146,10 @@ class _Verification:
             if len(extents) == 1 and (number := extents[0].segment) is not None:
                 look = looks[number]
                 (look.short if entry.size <= _SHORT else look.long).append(entry)
-            elif extents and None not in [extent.segment for extent in extents]:
+            elif numbers := _numbers(extents):
                 whole = _Whole(entry)
-                for extent in extents:
-                    looks[extent.segment or 0].parts.append((whole, extent))
+                for number, extent in zip(numbers, extents, strict=True):
+                    looks[number].parts.append((whole, extent))
             else:
                 others.append(entry)
         self._advance(_size(entries) - _size(unread), len(entries) - len(unread))
@@ -159,7 +160,7 @@ class _Verification:
             self._read(others)
 
     def _read(self, entries: Sequence[Entry]) -> None:
-        """Read files from their first byte to their last, since a hole may be long."""
+        """Read files from their first byte to their last, each for itself."""
         self._memory.forget()  # there is room for one segment more then
         for entry in entries:
             for piece in self._reader.content(entry):
@@ -214,6 +215,21 @@ def _await(seen: Sequence[Future[_Seen]]) -> None:
 
 def _size(entries: Sequence[Entry]) -> int:
     return sum([entry.size for entry in entries])
+
+
+def _numbers(extents: Sequence[Extent]) -> list[int]:
+    """The segment with which each extent is looked at: its own, or of a hole, that before it or the first.
+
+    None, if nothing is stored of the file, or if its holes are too long to be hashed between other files.
+    """
+    stored = [extent.segment for extent in extents if extent.segment is not None]
+    if not stored or sum([extent.length for extent in extents if extent.segment is None]) > _LONG_HOLES:
+        return []
+    numbers, number = [], stored[0]
+    for extent in extents:
+        number = number if extent.segment is None else extent.segment
+        numbers.append(number)
+    return numbers
 
 
 def _compare(entries: Sequence[Entry], raw: memoryview) -> None:

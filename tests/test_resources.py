@@ -24,6 +24,7 @@ from forging import Forgery, binding, directory, hardlink
 from support import BUNDLE_ID
 
 from ocbundle import agefile, compression, wire
+from ocbundle.canonical import pack
 from ocbundle.model import Totals
 from ocbundle.records import Row
 
@@ -224,16 +225,16 @@ def segments(
     return forgery.add(directory(), *rows).bundle()
 
 
-def by_turns(files: int, count: int) -> bytes:
-    """Files of a byte each, that lie in so many segments of 1 MiB by turns: more than a reader keeps."""
+def by_turns(files: int, count: int, *, hole: bool = False) -> bytes:
+    """Files of a byte or two, that lie in so many segments of 1 MiB by turns: more than a reader keeps."""
     forgery = Forgery()
     for _ in range(count):
         forgery.section(wire.SEGM, bytes(MIB))
-    digest = hashlib.sha256(b"\0").digest()
-    fields: dict[str, Any] = {"size": 1, "sha256": digest}
+    holes = [[None, 0, 1]] * hole
+    fields: dict[str, Any] = {"size": 1 + hole, "sha256": hashlib.sha256(bytes(1 + hole)).digest()}
     for n in range(files):
         forgery.add(*([] if n else [directory()]))
-        forgery.add(forgery.file(b"%06d" % n, b"", extents=[[n % count, n // count, 1]], **fields))
+        forgery.add(forgery.file(b"%06d" % n, b"", extents=[[n % count, n // count, 1], *holes], **fields))
     return forgery.bundle()
 
 
@@ -252,14 +253,23 @@ def holed(count: int) -> bytes:
     rows = [directory()]
     for number, raw in enumerate(raws):
         forgery.section(wire.SEGM, raw)
-        size, data = 16 * MIB, raw[:-1000] + bytes(1000)
-        extents = [[4 + number, 0, size - 1000], [None, 0, 1000]]
+        size, data = 18 * MIB - 1000, raw[:-1000] + bytes(2 * MIB)
+        extents = [[4 + number, 0, 16 * MIB - 1000], [None, 0, 2 * MIB]]
         fields: dict[str, Any] = {"size": size, "sha256": hashlib.sha256(data).digest(), "extents": extents}
         rows.append(forgery.file(b"%03d" % number, b"", **fields))
-        rows.append(cut_out(forgery, b"%03ds" % number, raws, [(number, size - 1000, 1000)]))
+        rows.append(cut_out(forgery, b"%03ds" % number, raws, [(number, 16 * MIB - 1000, 1000)]))
     forgery.batch(rows[: count + 1]).batch(rows[count + 1 :])
     size = sum(row[7] for row in rows[1:])
     forgery.totals = Totals(entries=len(rows), skipped=0, size=size, segments=4 + count, batches=2)
+    return forgery.bundle()
+
+
+def journals(count: int, holes: int) -> bytes:
+    """Segments of nothing, whose journals tell of a file of one-byte holes."""
+    row = ["default", b"a", 1, 0o600, 0, 0, 0, holes, None, [[None, 0, 1]] * holes, None, None]
+    forgery = Forgery().add(directory())
+    for _ in range(count):
+        forgery.section(wire.SEGM, b"", journal=pack([row]))
     return forgery.bundle()
 
 
@@ -329,7 +339,9 @@ ATTACKS: dict[str, tuple[Callable[[], bytes], str, str]] = {
     ),
     "segments of all lengths": (lambda: segments(LENGTHS, noise=True), "verify", "sound"),
     "all lengths, to be unpacked": (lambda: segments(LENGTHS, noise=True), "unpack", "sound"),
+    "10 journals with a row of 120,000 holes": (lambda: journals(10, 120_000), "verify", "Malformed R-9.23"),
     "files with holes in 4 segments of 16 MiB": (lambda: holed(4), "verify", "sound"),
+    "1,000 files with short holes in 40 segments by turns": (lambda: by_turns(1000, 40, hole=True), "verify", "sound"),
     "500 files in 40 segments by turns": (lambda: by_turns(500, 40), "verify", "sound"),
     "by turns, to be unpacked": (lambda: by_turns(500, 40), "unpack", "sound"),
     "a journal of empty arrays": (lambda: journal(array(b"\x90" * 999_999, 999_999)), "verify", "LimitExceeded R-8.9"),

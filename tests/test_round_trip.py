@@ -764,6 +764,8 @@ def test_every_list_of_extents_that_the_format_allows_is_read(entries: tuple[Ent
         pytest.param([Extent(0, 5, 5), Extent(1, 0, 5)], id="from one segment to the next"),
         pytest.param([Extent(0, 5, 2), Extent(0, 0, 2), Extent(2, 9, 1), Extent(2, 0, 3)], id="disorder inside"),
         pytest.param([Extent(None, 0, 9), Extent(0, 0, 9), Extent(None, 0, 9), Extent(1, 0, 1)], id="and holes"),
+        pytest.param([Extent(0, 0, 9), Extent(None, 0, 1 << 20), Extent(1, 0, 1)], id="long holes"),
+        pytest.param([Extent(0, 0, 9), Extent(None, 0, (1 << 20) + 1), Extent(1, 0, 1)], id="too long holes"),
         pytest.param(
             [Extent(0, 0, 10), Extent(None, 0, 1 << 20), Extent(1, 0, 9), Extent(2, 0, 5)], id="three of them"
         ),
