@@ -220,7 +220,7 @@ def _size(entries: Sequence[Entry]) -> int:
 def _numbers(extents: Sequence[Extent]) -> list[int]:
     """The segment with which each extent is looked at: its own, or of a hole, that before it or the first.
 
-    None, if nothing is stored of the file, or if its holes are too long to be hashed between other files.
+    Empty, if nothing is stored of the file, or if its holes are too long to be hashed between other files.
     """
     stored = [extent.segment for extent in extents if extent.segment is not None]
     if not stored or sum([extent.length for extent in extents if extent.segment is None]) > _LONG_HOLES:
