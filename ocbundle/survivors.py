@@ -40,6 +40,8 @@ _TRIES: Final = 1000
 """Rows of a journal's root that are compared with those of batches, and rows of batches that one is compared with."""
 _LONGEST: Final = 4096
 """Bytes of a row that is compared."""
+_COMPARED: Final = 2 * limits.MIB
+"""Bytes of rows that are compared in all: to decode them takes a second at the most."""
 _PLACEHOLDERS: Final = tuple(map(str, range(limits.MAX_ROOTS)))
 """What stands for a root's name in a batch, until it is known: its index."""
 
@@ -67,6 +69,8 @@ class Survivors:
         """Of the roots, by index, once it is settled."""
         self.count = 0
         """How many there are."""
+        self._comparable = _COMPARED
+        """Bytes of rows that may still be compared."""
 
     def __enter__(self) -> Self:
         """Nothing more to do."""
@@ -121,7 +125,7 @@ class Survivors:
         free = itertools.count(max(used | known.keys(), default=-1) + 1)
         for name in named:
             index = indices.get(name)
-            if index is None and head is None:
+            if index is None and head is None and self._comparable > 0:
                 index = self._twin(name, taken=known.keys())
             index = next(free) if index is None else index
             known[index] = name
@@ -140,19 +144,27 @@ class Survivors:
             self._db.execute("DELETE FROM journals")
 
     def _twin(self, name: str, taken: Container[int]) -> int | None:
-        """The index of the root that journals call *name*, told by a row that batches have for one root only."""
+        """The index of the root that journals call *name*, told by a row that batches have for one root only.
+
+        Where no more may be compared, there is none: what journals tell of the root then lies beside what batches do.
+        """
         with _kept():
             self._db.execute("CREATE INDEX IF NOT EXISTS by_key ON entries (key)")
             rows = self._db.execute(
                 "SELECT key, row FROM journals WHERE root = ? AND LENGTH(row) < ? LIMIT ?", (name, _LONGEST, _TRIES)
             ).fetchall()
         for key, row in rows:
-            wanted = _decode(row, _JOURNAL, name)
             with _kept():
                 found = self._db.execute(
                     "SELECT root, row FROM entries WHERE key = ? AND origin = ? AND LENGTH(row) < ? LIMIT ?",
                     (key, _BATCH, 2 * _LONGEST, _TRIES),
                 ).fetchall()
+            if not found:
+                continue
+            self._comparable -= len(row) + sum(len(twin) for _, twin in found)
+            if self._comparable < 0:
+                return None
+            wanted = _decode(row, _JOURNAL, name)
             twins = [
                 int(index)
                 for index, twin in found

@@ -1,0 +1,51 @@
+"""What a holder of a recipient can make a salvage do: no more than what the bundle holds is worth."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from forging import Forgery, directory
+from support import BUNDLE_ID, Part, assembled, identity, keys_body
+
+import ocbundle
+from ocbundle import survivors, wire
+from ocbundle.canonical import pack
+from ocbundle.outcomes import SalvageReport
+from ocbundle.records import Row
+
+
+def salvage(data: bytes, to: Path, **options: object) -> SalvageReport:
+    return ocbundle.salvage(io.BytesIO(data), to, identities=identity(), **options)  # type: ignore[arg-type]
+
+
+def names(report: SalvageReport) -> list[str]:
+    return [Path(root).name for root in report.roots]
+
+
+def headless(forgery: Forgery) -> bytes:
+    """The bundle without the manifest's head."""
+    keys = Part(type=wire.KEYS, number=0, body=keys_body(forgery.key, BUNDLE_ID, forgery.rng))
+    return assembled([keys, *forgery.parts, keys], preamble=wire.Preamble(bundle_id=BUNDLE_ID), key=forgery.key)
+
+
+# --- without the head ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [(None, ["one", "two"]), (150, ["one", "root-1", "two"]), (1, ["one", "root-0", "root-1", "two"])],
+    ids=["all", "some", "none"],
+)
+def test_only_so_many_rows_are_compared_for_the_names_of_all_roots_together(
+    most: int | None, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if most is not None:
+        monkeypatch.setattr(survivors, "_COMPARED", most)
+
+    def rows(*roots: object) -> list[Row]:
+        return [[root, *directory(mode=0o700 + number)[1:]] for number, root in enumerate(roots)]
+
+    forgery = Forgery().batch(rows(0, 1)).section(wire.SEGM, b"", journal=pack(rows("one", "two")))
+    assert sorted(names(salvage(headless(forgery), tmp_path / "out"))) == expected
