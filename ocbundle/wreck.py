@@ -18,6 +18,8 @@ from ocbundle.sealing import BundleKey
 from ocbundle.survivors import Survivor, Survivors
 
 _GAPS_TOLD: Final = 20
+_REMADE: Final = 10_000
+"""Directories that are made anew beyond one for each entry: a path of 500 bytes can ask for 254."""
 
 Advance = Callable[[int, int], None]
 """``advance(bytes, entries)``, called as the work goes on."""
@@ -136,19 +138,18 @@ class Wreck:
             return Condition.LOST, "what should hold it is no directory"
         if not entry.path and entry.kind not in {Kind.DIRECTORY, Kind.FILE}:
             return Condition.LOST, "a root is neither a directory nor a file"
-        self._remake(survivor, above)
+        missing = _missing(entry.path, above)
+        if self.remade + len(missing) > self._survivors.count - self.remade + _REMADE:
+            return Condition.LOST, "nothing tells of the directories over it, and too many have been made anew"
+        self._remake(survivor, missing, above)
         if entry.kind is Kind.FILE:
             return self._verdict_on_file(entry)
         return self._verdict_on_link(survivor) if entry.kind is Kind.HARDLINK else (Condition.WHOLE, "")
 
-    def _remake(self, survivor: Survivor, above: list[tuple[bytes, bool]]) -> None:
+    def _remake(self, survivor: Survivor, missing: list[bytes], above: list[tuple[bytes, bool]]) -> None:
         """Make the directories over an entry anew that nothing tells of, closed to others."""
         entry = survivor.entry
-        parts = entry.path.split(b"/") if entry.path else []
-        for depth in range(len(parts)):
-            path = b"/".join(parts[:depth])
-            if above and _is_in(above[-1][0], path):
-                continue
+        for path in missing:
             directory = Entry(
                 root=entry.root,
                 path=path,
@@ -230,6 +231,13 @@ class Wreck:
 def _is_in(path: bytes, top: bytes) -> bool:
     """Whether *path* is *top*, or is below it."""
     return not top or path == top or path.startswith(top + b"/")
+
+
+def _missing(path: bytes, above: list[tuple[bytes, bool]]) -> list[bytes]:
+    """The paths over *path* that aren't among those *above* it."""
+    parts = path.split(b"/") if path else []
+    over = [b"/".join(parts[:depth]) for depth in range(len(parts))]
+    return [each for each in over if not (above and _is_in(above[-1][0], each))]
 
 
 def _told(gaps: Gaps) -> str:

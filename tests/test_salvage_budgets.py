@@ -10,9 +10,9 @@ from forging import Forgery, directory
 from support import BUNDLE_ID, Part, assembled, identity, keys_body
 
 import ocbundle
-from ocbundle import survivors, wire
+from ocbundle import survivors, wire, wreck
 from ocbundle.canonical import pack
-from ocbundle.outcomes import SalvageReport
+from ocbundle.outcomes import Condition, SalvageReport
 from ocbundle.records import Row
 
 
@@ -49,3 +49,29 @@ def test_only_so_many_rows_are_compared_for_the_names_of_all_roots_together(
 
     forgery = Forgery().batch(rows(0, 1)).section(wire.SEGM, b"", journal=pack(rows("one", "two")))
     assert sorted(names(salvage(headless(forgery), tmp_path / "out"))) == expected
+
+
+# --- directories ------------------------------------------------------------------------------------------------------
+
+
+def test_not_many_more_directories_are_made_anew_than_there_are_entries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wreck, "_REMADE", 3)
+    forgery = Forgery()
+    rows = [forgery.file(path) for path in (b"a/b/c/d", b"b/c/d/e", b"c/d/e/f", b"d")]
+    report = salvage(forgery.add(*rows).bundle(), tmp_path / "out")
+    assert (report.remade, report.conditions[Condition.WHOLE]) == (7, 3)
+    assert [(casualty.name, casualty.condition, casualty.note) for casualty in report.casualties] == [
+        (
+            "default/c/d/e/f",
+            Condition.LOST,
+            "nothing tells of the directories over it, and too many have been made anew",
+        )
+    ]
+    assert sorted(str(path.relative_to(tmp_path / "out/default")) for path in (tmp_path / "out").rglob("[d-f]")) == [
+        "a/b/c/d",
+        "b/c/d",
+        "b/c/d/e",
+        "d",
+    ]
