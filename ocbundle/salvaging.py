@@ -164,19 +164,19 @@ class _Layout:
     """Where everything goes: whole files to their roots, damaged ones beside them, and the list."""
 
     def __init__(self, wreck: Wreck, survivors: Survivors, bundle_id: bytes, *, now_ns: int) -> None:
-        from ocbundle.survivors import unique  # noqa: PLC0415 - as above
+        from ocbundle.survivors import Names  # noqa: PLC0415 - as above
 
         self._wreck = wreck
         self._survivors = survivors
         self._bundle_id = bundle_id.hex()
-        taken = set(survivors.names)
         names = dict(enumerate(survivors.names))
-        self._beside = {index: unique(names[index], taken, DAMAGED) for index in sorted(wreck.damaged_roots)}
+        taken = Names(survivors.names)
+        self._beside = {index: taken.unique(names[index], DAMAGED) for index in sorted(wreck.damaged_roots)}
         self._beside_names = frozenset(self._beside.values())
         self._indices = {name: index for index, name in [*names.items(), *self._beside.items()]}
         self._list: Entry | None = None
         if set(wreck.conditions) - {Condition.WHOLE}:
-            self._list = self._list_entry(unique(LIST_NAME, taken), now_ns)
+            self._list = self._list_entry(taken.unique(LIST_NAME), now_ns)
 
     def entries(self) -> Iterator[Entry]:
         """Everything that is laid out, one root after the other."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sqlite3
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
@@ -42,6 +42,8 @@ _LONGEST: Final = 4096
 """Bytes of a row that is compared."""
 _COMPARED: Final = 2 * limits.MIB
 """Bytes of rows that are compared in all: to decode them takes a second at the most."""
+_NUMBER: Final = len("~") + 6
+"""Bytes for what tells equal names apart: there are fewer than a million."""
 _PLACEHOLDERS: Final = tuple(map(str, range(limits.MAX_ROOTS)))
 """What stands for a root's name in a batch, until it is known: its index."""
 
@@ -136,9 +138,9 @@ class Survivors:
                     (index, _JOURNAL, name),
                 )
             self._add(added.rowcount)
-        taken = set(known.values())
+        names = Names(known.values())
         for index in sorted(used - known.keys()):
-            known[index] = unique(f"root-{index}", taken)
+            known[index] = names.unique(f"root-{index}")
         self.names = [known.get(index, "") for index in range(max(known, default=-1) + 1)]
         with _kept():
             self._db.execute("DELETE FROM journals")
@@ -248,23 +250,35 @@ class Survivors:
             raise LimitExceeded(f"more than {limits.MAX_ENTRIES} entries", rule="R-9.18")
 
 
-def unique(name: str, taken: set[str], ending: str = "") -> str:
-    """*name* with *ending*; if that is *taken*, with a number behind it. It is taken from then on.
+class Names:
+    """Names that are taken."""
 
-    *name* is cut where all of it would be longer than a root's name may be.
-    """
-    found, number = _joined(name, ending), 2
-    while found in taken:
-        found = _joined(name, f"{ending}~{number}")
-        number += 1
-    taken.add(found)
-    return found
+    def __init__(self, taken: Iterable[str]) -> None:
+        self._taken = set(taken)
+        self._numbers: dict[str, int] = {}
+        """The next number, by what stands before it: thousands of names may begin alike."""
+
+    def unique(self, name: str, ending: str = "") -> str:
+        """*name* with *ending*; if that is taken, with a number behind it. It is taken from then on.
+
+        *name* is cut where all of it would be longer than a root's name may be.
+        """
+        found = _cut(name, len(ending)) + ending
+        if found in self._taken:
+            stem = _cut(name, len(ending) + _NUMBER) + ending
+            numbers = itertools.count(self._numbers.get(stem, 2))
+            number = next(number for number in numbers if f"{stem}~{number}" not in self._taken)
+            self._numbers[stem] = number + 1
+            found = f"{stem}~{number}"
+        self._taken.add(found)
+        return found
 
 
-def _joined(name: str, ending: str) -> str:
-    while len((name + ending).encode()) > limits.MAX_ROOT_NAME:
+def _cut(name: str, room: int) -> str:
+    """*name*, as far as it leaves so much room for what is to stand behind it."""
+    while len(name.encode()) + room > limits.MAX_ROOT_NAME:
         name = name[:-1]
-    return name + ending
+    return name
 
 
 @contextlib.contextmanager

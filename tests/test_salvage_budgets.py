@@ -14,6 +14,7 @@ from ocbundle import survivors, wire, wreck
 from ocbundle.canonical import pack
 from ocbundle.outcomes import Condition, SalvageReport
 from ocbundle.records import Row
+from ocbundle.survivors import Names
 
 
 def salvage(data: bytes, to: Path, **options: object) -> SalvageReport:
@@ -75,3 +76,32 @@ def test_not_many_more_directories_are_made_anew_than_there_are_entries(
         "b/c/d/e",
         "d",
     ]
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+class Counting(set[str]):
+    """A set that counts how often it is asked whether it holds something."""
+
+    asked = 0
+
+    def __contains__(self, name: object) -> bool:
+        self.asked += 1
+        return super().__contains__(name)
+
+
+@pytest.mark.parametrize("length", [3, 251])
+def test_names_that_begin_alike_are_numbered_without_trying_each_number_again(length: int) -> None:
+    names = Names(())
+    taken = names._taken = Counting()
+    found = [names.unique("x" * length + f"{number:04}"[: 255 - length], ".damaged") for number in range(500)]
+    assert found[:1] == [("x" * length + "0000")[:247] + ".damaged"]
+    assert len(set(found)) == 500
+    assert max(len(name) for name in found) <= 255
+    assert taken.asked <= 3 * 500
+
+
+def test_a_number_that_a_root_has_for_its_name_is_left_out() -> None:
+    names = Names(["a", "a~2", "a~4"])
+    assert [names.unique("a") for _ in range(3)] == ["a~3", "a~5", "a~6"]
