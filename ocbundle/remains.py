@@ -38,6 +38,8 @@ _FLAGS: Final = {bytes(4), wire.CRITICAL.to_bytes(4, "little")}
 _MOST_MARKS: Final = 3 * limits.MAX_SECTIONS
 """The sections of one bundle and their copies in the index, and half as many again: held in memory."""
 _LAST_HINT: Final = "only another copy of the bundle can help"
+_PASSPHRASES: Final = 2
+"""A bundle has one KEYS body for a passphrase (R-6.4); another one's may have come to it. Each costs a second."""
 _SEALED: Final = frozenset({wire.SEGM, wire.ENTR, wire.MANI})
 
 
@@ -210,7 +212,9 @@ class Remains:
                 continue
             try:
                 body = self.body(piece)
-                found.setdefault(body, "scrypt" in sealing.recipient_kinds(body))
+                by_passphrase = "scrypt" in sealing.recipient_kinds(body)
+                if not by_passphrase or sum(found.values()) < _PASSPHRASES:
+                    found.setdefault(body, by_passphrase)
             except DamagedBundle:
                 is_damaged = True
             if len(found) == limits.MAX_KEYS_SECTIONS:

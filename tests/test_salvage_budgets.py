@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from forging import Forgery, directory
 from support import BUNDLE_ID, Part, assembled, identity, keys_body
 
 import ocbundle
-from ocbundle import survivors, wire, wreck
+from ocbundle import agefile, survivors, wire, wreck
 from ocbundle.canonical import pack
+from ocbundle.errors import WrongPassphrase
 from ocbundle.outcomes import Condition, SalvageReport
 from ocbundle.records import Row
 from ocbundle.survivors import Names
@@ -105,3 +107,37 @@ def test_names_that_begin_alike_are_numbered_without_trying_each_number_again(le
 def test_a_number_that_a_root_has_for_its_name_is_left_out() -> None:
     names = Names(["a", "a~2", "a~4"])
     assert [names.unique("a") for _ in range(3)] == ["a~3", "a~5", "a~6"]
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+def test_no_more_than_two_passphrases_are_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[bytes] = []
+    real = agefile.open_passphrase
+
+    def count(body: bytes, *arguments: Any, **options: Any) -> bytes:  # noqa: ANN401
+        tried.append(body)
+        return real(body, *arguments, **options)
+
+    monkeypatch.setattr(agefile, "open_passphrase", count)
+    forgery = Forgery().batch([directory()])
+    text = f"# bundle: {BUNDLE_ID.hex()}\n{forgery.key.text.decode()}\n".encode()
+    bodies = [agefile.seal_passphrase(text, words, forgery.rng, work_factor=1) for words in ("a", "b", "c", "d")]
+    run = [Part(type=wire.KEYS, number=number, body=body) for number, body in enumerate(bodies)]
+    data = assembled([*run, *forgery.parts, *run], preamble=wire.Preamble(bundle_id=BUNDLE_ID), key=forgery.key)
+    assert ocbundle.salvage(io.BytesIO(data), tmp_path / "out", passphrase="b").entries == 1
+    assert tried == bodies[:2]
+    tried.clear()
+    with pytest.raises(WrongPassphrase):
+        ocbundle.salvage(io.BytesIO(data), tmp_path / "new", passphrase="c")
+    assert tried == bodies[:2]
+
+
+def test_keys_behind_many_passphrases_are_tried_all_the_same(tmp_path: Path) -> None:
+    forgery = Forgery().batch([directory()])
+    bodies = [agefile.seal_passphrase(b"", str(number), forgery.rng, work_factor=1) for number in range(16)]
+    bodies.append(keys_body(forgery.key, BUNDLE_ID, forgery.rng))
+    run = [Part(type=wire.KEYS, number=number, body=body) for number, body in enumerate(bodies)]
+    data = assembled([*run, *forgery.parts], preamble=wire.Preamble(bundle_id=BUNDLE_ID))
+    assert salvage(data, tmp_path / "out").entries == 1
