@@ -46,7 +46,7 @@ class Ledger:
             # 24 bytes an extent: a million files take 24 MB.
             identity = 0
             if len(extents) > 1:
-                _check_itself(entry)
+                check_itself(entry)
                 identity = hash(extents) & 0xFFFFFFFFFFFFFFFF
             for segment, offset, length in extents:
                 if segment is not None:
@@ -82,7 +82,12 @@ class Ledger:
         self._claimed[segment] = sum(run[1::3]) - sum(run[0::3])
 
 
-def _check_itself(entry: Entry) -> None:
+def check_itself(entry: Entry) -> None:
+    """Look at the extents of a file alone.
+
+    Raises:
+        Malformed: they name some bytes twice.
+    """
     runs = sorted(
         (extent.segment, extent.offset, extent.length) for extent in entry.extents if extent.segment is not None
     )

@@ -27,6 +27,7 @@ CREATE TABLE entries (
     root INTEGER, key BLOB, row BLOB, origin INTEGER, condition INTEGER DEFAULT 0, note TEXT DEFAULT '',
     PRIMARY KEY (root, key)
 ) WITHOUT ROWID;
+CREATE TABLE verdicts (likeness BLOB PRIMARY KEY, condition INTEGER, note TEXT) WITHOUT ROWID;
 CREATE TABLE journals (root TEXT, key BLOB, row BLOB, PRIMARY KEY (root, key)) WITHOUT ROWID;
 BEGIN;
 """
@@ -231,6 +232,20 @@ class Survivors:
             self._db.execute(
                 "UPDATE entries SET condition = ?, note = ? WHERE root = ? AND key = ?",
                 (_CONDITIONS.index(condition), note, survivor.index, paths.sort_key(survivor.entry.path)),
+            )
+
+    def verdict(self, likeness: bytes) -> tuple[Condition, str] | None:
+        """What became of files that are alike: they have the same digest and extents."""
+        with _kept():
+            found = self._db.execute("SELECT condition, note FROM verdicts WHERE likeness = ?", (likeness,)).fetchone()
+        return None if found is None else (_CONDITIONS[found[0]], found[1])
+
+    def keep_verdict(self, likeness: bytes, condition: Condition, note: str) -> None:
+        """Say what became of files that are alike."""
+        with _kept():
+            self._db.execute(
+                "INSERT INTO verdicts (likeness, condition, note) VALUES (?, ?, ?)",
+                (likeness, _CONDITIONS.index(condition), note),
             )
 
     def remake(self, index: int, directory: Entry) -> None:

@@ -5,12 +5,14 @@ Implements steps 4 to 6 of section 13.4 of the specification, and rule R-13.7 as
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from ocbundle import contents, heads, paths, wire
-from ocbundle.errors import ChecksumMismatch, DamagedBundle, LimitExceeded
+from ocbundle import canonical, contents, heads, limits, paths, wire
+from ocbundle.errors import ChecksumMismatch, DamagedBundle, LimitExceeded, Malformed
+from ocbundle.ledger import check_itself
 from ocbundle.model import Entry, Extent, Kind, Manifest
 from ocbundle.outcomes import Condition, Found
 from ocbundle.remains import Piece, Remains
@@ -20,6 +22,8 @@ from ocbundle.survivors import Survivor, Survivors
 _GAPS_TOLD: Final = 20
 _REMADE: Final = 10_000
 """Directories that are made anew beyond one for each entry: a path of 500 bytes can ask for 254."""
+_SHORT: Final = 64 * limits.KIB
+"""To read a file of so many bytes again costs no more than to remember what came of it."""
 
 Advance = Callable[[int, int], None]
 """``advance(bytes, entries)``, called as the work goes on."""
@@ -47,6 +51,8 @@ class Wreck:
         self._max_total = max_total
         self._segments: dict[int, tuple[Piece, int]] = {}
         """Where each whole one is, and its raw length."""
+        self._unread = 0
+        """Bytes of the segments, less those that were read for long files: none share some, but not all (R-9.11)."""
         self._batches: set[int] = set()
         self._recent = contents.Recent()
 
@@ -69,6 +75,7 @@ class Wreck:
             if piece.type in {wire.SEGM, None}:
                 self._take(piece, with_journal=with_journal)
                 advance(piece.length, 0)
+        self._unread = sum(length for _, length in self._segments.values())
         self._survivors.settle(self.head)
 
     def _take(self, piece: Piece, *, with_journal: bool) -> None:
@@ -164,6 +171,10 @@ class Wreck:
             above.append((path, True))
 
     def _verdict_on_file(self, entry: Entry) -> _Verdict:
+        try:
+            check_itself(entry)
+        except Malformed as error:
+            return Condition.LOST, error.message
         _, gaps = self.mended(entry)
         if gaps:
             lost = sum(end - start for start, end in gaps)
@@ -173,6 +184,18 @@ class Wreck:
             return Condition.DAMAGED, f"{lost:,} of {entry.size:,} bytes are lost, {_told(gaps)}: zeros stand for them"
         if entry.sha256 is None:
             return Condition.UNCONFIRMED, "its digest is lost"
+        if entry.size <= _SHORT:
+            return self._verdict_on_content(entry)
+        likeness = hashlib.sha256(canonical.pack([entry.sha256, entry.extents])).digest()
+        verdict = self._survivors.verdict(likeness)
+        if verdict is None:
+            self._unread -= sum(extent.length for extent in entry.extents if extent.segment is not None)
+            shared = Condition.LOST, "other files name its bytes, and not all of them"
+            verdict = shared if self._unread < 0 else self._verdict_on_content(entry)
+            self._survivors.keep_verdict(likeness, *verdict)
+        return verdict
+
+    def _verdict_on_content(self, entry: Entry) -> _Verdict:
         try:
             for _ in self.content(entry):
                 pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import ocbundle
 from ocbundle import agefile, survivors, wire, wreck
 from ocbundle.canonical import pack
 from ocbundle.errors import WrongPassphrase
+from ocbundle.model import Entry
 from ocbundle.outcomes import Condition, SalvageReport
 from ocbundle.records import Row
 from ocbundle.survivors import Names
@@ -141,3 +143,80 @@ def test_keys_behind_many_passphrases_are_tried_all_the_same(tmp_path: Path) -> 
     run = [Part(type=wire.KEYS, number=number, body=body) for number, body in enumerate(bodies)]
     data = assembled([*run, *forgery.parts], preamble=wire.Preamble(bundle_id=BUNDLE_ID))
     assert salvage(data, tmp_path / "out").entries == 1
+
+
+# --- content ----------------------------------------------------------------------------------------------------------
+
+
+class Reads(list[bytes]):
+    """The paths of files that were read."""
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
+    found = Reads()
+    real = wreck.Wreck.content
+
+    def content(self: wreck.Wreck, entry: Entry) -> Iterator[bytes]:
+        found.append(entry.path)
+        return real(self, entry)
+
+    monkeypatch.setattr(wreck.Wreck, "content", content)
+    return found
+
+
+DATA = b"data" * 25_000
+LENGTH = len(DATA)
+
+
+def a_file(path: bytes, data: bytes, *extents: list[int | None]) -> Row:
+    return Forgery().file(path, data, extents=list(extents))
+
+
+def of(*rows: Row, content: bytes = DATA) -> bytes:
+    forgery = Forgery(content=content)
+    return forgery.add(directory(), *rows).bundle()
+
+
+@pytest.mark.rule("R-9.11")
+@pytest.mark.parametrize("digest", ["its own", "another"])
+def test_files_that_are_the_same_bytes_are_read_once(digest: str, tmp_path: Path, reads: Reads) -> None:
+    content = DATA if digest == "its own" else DATA.upper()
+    data = of(*(a_file(path, content, [0, 0, LENGTH]) for path in (b"a", b"b", b"c")))
+    report = salvage(data, tmp_path / "out", dry_run=True)
+    assert reads == [b"a"]
+    assert report.conditions == {Condition.WHOLE if digest == "its own" else Condition.DAMAGED: 3}
+    salvage(data, tmp_path / "out")
+    top = tmp_path / ("out/default" if digest == "its own" else "out/default.damaged")
+    assert {path.name: path.read_bytes() for path in top.iterdir()} == dict.fromkeys("abc", DATA)
+
+
+@pytest.mark.rule("R-9.11")
+def test_files_are_not_read_of_which_others_name_some_bytes(tmp_path: Path, reads: Reads) -> None:
+    rows = [a_file(path, DATA[at:], [0, at, LENGTH - at]) for path, at in ((b"a", 0), (b"b", 1), (b"c", 0))]
+    report = salvage(of(*rows), tmp_path / "out", dry_run=True)
+    assert reads == [b"a"]
+    assert report.conditions == {Condition.WHOLE: 2, Condition.LOST: 1}
+    assert [(casualty.name, casualty.note) for casualty in report.casualties] == [
+        ("default/b", "other files name its bytes, and not all of them")
+    ]
+
+
+def test_short_files_may_overlap(tmp_path: Path) -> None:
+    rows = [a_file(path, DATA[at : at + 9], [0, at, 9]) for path, at in ((b"a", 0), (b"b", 1), (b"c", 0))]
+    salvage(of(*rows, content=DATA[:10]), tmp_path / "out")
+    found = {path.name: path.read_bytes() for path in (tmp_path / "out/default").iterdir()}
+    assert found == {"a": DATA[:9], "b": DATA[1:10], "c": DATA[:9]}
+
+
+@pytest.mark.rule("R-9.11")
+@pytest.mark.parametrize("extents", [([0, 0, 4], [0, 0, 4]), ([0, 0, 4], [0, 3, 1], [None, 0, 1], [1, 0, 2])])
+def test_a_file_that_names_the_same_bytes_twice_is_lost(
+    extents: tuple[list[int | None], ...], tmp_path: Path, reads: Reads
+) -> None:
+    size = sum(length or 0 for _, _, length in extents)
+    report = salvage(of(a_file(b"a", bytes(size), *extents)), tmp_path / "out")
+    assert reads == []
+    assert [(one.condition, one.note) for one in report.casualties] == [
+        (Condition.LOST, "a file names the same bytes twice")
+    ]
