@@ -17,21 +17,21 @@ from typing import Final, Self
 
 from ocbundle import limits, paths, records
 from ocbundle.errors import LimitExceeded, TargetFailure
-from ocbundle.model import Entry, Manifest
+from ocbundle.model import Entry, Kind, Manifest
 from ocbundle.outcomes import Condition
 
 _SCHEMA: Final = """
 PRAGMA journal_mode = OFF;
 PRAGMA cache_size = -8192;
 CREATE TABLE entries (
-    root INTEGER, key BLOB, row BLOB, origin INTEGER, condition INTEGER DEFAULT 0, note TEXT DEFAULT '',
+    root INTEGER, key BLOB, kind INTEGER, row BLOB, origin INTEGER, condition INTEGER DEFAULT 0, note TEXT DEFAULT '',
     PRIMARY KEY (root, key)
 ) WITHOUT ROWID;
 CREATE TABLE verdicts (likeness BLOB PRIMARY KEY, condition INTEGER, note TEXT) WITHOUT ROWID;
-CREATE TABLE journals (root TEXT, key BLOB, row BLOB, PRIMARY KEY (root, key)) WITHOUT ROWID;
+CREATE TABLE journals (root TEXT, key BLOB, kind INTEGER, row BLOB, PRIMARY KEY (root, key)) WITHOUT ROWID;
 BEGIN;
 """
-_INSERT: Final = "INSERT OR IGNORE INTO entries (root, key, row, origin) VALUES (?, ?, ?, ?)"
+_INSERT: Final = "INSERT OR IGNORE INTO entries (root, key, kind, row, origin) VALUES (?, ?, ?, ?, ?)"
 _BATCH: Final = 0
 _JOURNAL: Final = 1
 _REMADE: Final = 2
@@ -96,7 +96,7 @@ class Survivors:
         with _kept():
             added = self._db.executemany(
                 _INSERT,
-                ((int(entry.root), paths.sort_key(entry.path), _encode(entry, _BATCH), _BATCH) for entry in entries),
+                ((int(entry.root), *_columns(entry, _BATCH), _BATCH) for entry in entries),
             )
         self._add(added.rowcount)
 
@@ -110,8 +110,8 @@ class Survivors:
         entries = records.decode_journal(raw)
         with _kept():
             self._db.executemany(
-                "INSERT OR IGNORE INTO journals (root, key, row) VALUES (?, ?, ?)",
-                ((entry.root, paths.sort_key(entry.path), _encode(entry, _JOURNAL)) for entry in entries),
+                "INSERT OR IGNORE INTO journals (root, key, kind, row) VALUES (?, ?, ?, ?)",
+                ((entry.root, *_columns(entry, _JOURNAL)) for entry in entries),
             )
 
     def settle(self, head: Manifest | None) -> None:
@@ -134,8 +134,8 @@ class Survivors:
             known[index] = name
             with _kept():
                 added = self._db.execute(
-                    "INSERT OR IGNORE INTO entries (root, key, row, origin) SELECT ?, key, row, ? FROM journals"
-                    " WHERE root = ?",
+                    "INSERT OR IGNORE INTO entries (root, key, kind, row, origin)"
+                    " SELECT ?, key, kind, row, ? FROM journals WHERE root = ?",
                     (index, _JOURNAL, name),
                 )
             self._add(added.rowcount)
@@ -217,6 +217,14 @@ class Survivors:
             ).fetchone()
         return None if found is None else self._survivor(index, *found)
 
+    def fate(self, index: int, path: bytes) -> tuple[Kind, Condition] | None:
+        """What is at *path* of root number *index*, and what became of it; its row isn't read, since it may be long."""
+        with _kept():
+            found = self._db.execute(
+                "SELECT kind, condition FROM entries WHERE root = ? AND key = ?", (index, paths.sort_key(path))
+            ).fetchone()
+        return None if found is None else (Kind(found[0]), _CONDITIONS[found[1]])
+
     def _survivor(self, index: int, row: bytes, origin: int, condition: int, note: str) -> Survivor:
         return Survivor(
             index=index,
@@ -255,8 +263,7 @@ class Survivors:
             LimitExceeded: too many entries.
         """
         with _kept():
-            row = (index, paths.sort_key(directory.path), _encode(directory, _REMADE), _REMADE)
-            added = self._db.execute(_INSERT, row)
+            added = self._db.execute(_INSERT, (index, *_columns(directory, _REMADE), _REMADE))
         self._add(added.rowcount)
 
     def _add(self, number: int) -> None:
@@ -307,11 +314,14 @@ def _kept() -> Iterator[None]:
         ) from error
 
 
-def _encode(entry: Entry, origin: int) -> bytes:
+def _columns(entry: Entry, origin: int) -> tuple[bytes, int, bytes]:
+    """The key, kind and row of an entry."""
     row = records.entry_row(entry, 0)
     if origin == _JOURNAL:
-        return records.encode_journal([row], roots=[entry.root])
-    return records.encode_batch([row], (), roots={})
+        encoded = records.encode_journal([row], roots=[entry.root])
+    else:
+        encoded = records.encode_batch([row], (), roots={})
+    return paths.sort_key(entry.path), int(entry.kind), encoded
 
 
 def _decode(row: bytes, origin: int, root: str) -> Entry:

@@ -205,13 +205,14 @@ class Wreck:
 
     def _verdict_on_link(self, survivor: Survivor) -> _Verdict:
         target = survivor.entry.target or b""
-        found = self._survivors.find(survivor.index, target)
+        found = self._survivors.fate(survivor.index, target)
         if found is None:
             return Condition.LOST, f"nothing tells of the file that it is a hard link to, {paths.display(target)}"
-        if found.entry.kind is not Kind.FILE or paths.sort_key(target) >= paths.sort_key(survivor.entry.path):
+        kind, condition = found
+        if kind is not Kind.FILE or paths.sort_key(target) >= paths.sort_key(survivor.entry.path):
             return Condition.LOST, "it is a hard link to something that is no file before it"
         note = f"a hard link to {paths.display(target)}"
-        return found.condition, note if found.condition is not Condition.WHOLE else ""
+        return condition, note if condition is not Condition.WHOLE else ""
 
     # --- content ----------------------------------------------------------------------------------------------------
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forging import Forgery, directory
+from forging import Forgery, directory, hardlink
 from support import BUNDLE_ID, Part, assembled, identity, keys_body
 
 import ocbundle
-from ocbundle import agefile, survivors, wire, wreck
+from ocbundle import agefile, records, survivors, wire, wreck
 from ocbundle.canonical import pack
 from ocbundle.errors import WrongPassphrase
 from ocbundle.model import Entry
@@ -220,3 +220,22 @@ def test_a_file_that_names_the_same_bytes_twice_is_lost(
     assert [(one.condition, one.note) for one in report.casualties] == [
         (Condition.LOST, "a file names the same bytes twice")
     ]
+
+
+def test_the_row_of_a_file_is_not_read_for_each_link_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[int] = []
+    real = records.decode_batch
+
+    def count(raw: bytes, **options: Any) -> records.Batch:  # noqa: ANN401
+        decoded.append(len(raw))
+        return real(raw, **options)
+
+    monkeypatch.setattr(records, "decode_batch", count)
+    length = 1000
+    data = of(
+        a_file(b"a", bytes(length), *([None, 0, 1] for _ in range(length))),
+        *(hardlink(b"b%03d" % number, b"a") for number in range(100)),
+    )
+    assert salvage(data, tmp_path / "out").conditions == {Condition.WHOLE: 101}
+    assert sum(size > 4 * length for size in decoded) < 10
+    assert (tmp_path / "out/default/b099").samefile(tmp_path / "out/default/a")
