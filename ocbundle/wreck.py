@@ -83,12 +83,13 @@ class Wreck:
         try:
             opened = self._remains.open(piece, self._key)
             if opened.type == wire.SEGM:
-                self._segments.setdefault(opened.number, (piece, len(opened.raw)))
-                if with_journal and opened.journal:
+                first, _ = self._segments.setdefault(opened.number, (piece, len(opened.raw)))
+                if with_journal and opened.journal and first is piece:
                     self._survivors.add_journal(opened.journal)
             elif opened.type == wire.ENTR:
-                self._survivors.add_batch(bytes(opened.raw))
-                self._batches.add(opened.number)
+                if opened.number not in self._batches:
+                    self._survivors.add_batch(bytes(opened.raw))
+                    self._batches.add(opened.number)
             elif self.head is None:
                 self.head = heads.decode_manifest(bytes(opened.raw), bundle_id=self._remains.bundle_id or b"")
         except DamagedBundle as error:

@@ -18,7 +18,7 @@ from ocbundle.errors import WrongPassphrase
 from ocbundle.model import Entry
 from ocbundle.outcomes import Condition, SalvageReport
 from ocbundle.records import Row
-from ocbundle.survivors import Names
+from ocbundle.survivors import Names, Survivors
 
 
 def salvage(data: bytes, to: Path, **options: object) -> SalvageReport:
@@ -239,3 +239,30 @@ def test_the_row_of_a_file_is_not_read_for_each_link_to_it(tmp_path: Path, monke
     assert salvage(data, tmp_path / "out").conditions == {Condition.WHOLE: 101}
     assert sum(size > 4 * length for size in decoded) < 10
     assert (tmp_path / "out/default/b099").samefile(tmp_path / "out/default/a")
+
+
+# --- copies -----------------------------------------------------------------------------------------------------------
+
+
+def test_of_many_copies_of_a_batch_or_segment_one_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    class Counted(Survivors):
+        def add_batch(self, raw: bytes) -> None:
+            calls.append("batch")
+            super().add_batch(raw)
+
+        def add_journal(self, raw: bytes) -> None:
+            calls.append("journal")
+            super().add_journal(raw)
+
+    monkeypatch.setattr(survivors, "Survivors", Counted)
+    forgery = Forgery().batch([directory(), directory(b"a")])
+    forgery.section(wire.SEGM, b"", journal=pack([["default", *directory(b"b")[1:]]]))
+    forgery.parts *= 5
+    data = headless(forgery)
+    # A header that is damaged hides nothing, and each body behind one is looked at twice.
+    for name, bundle in (("whole", data), ("without headers", data.replace(b"OCBS", b"ocbs"))):
+        calls.clear()
+        assert salvage(bundle, tmp_path / name).entries == 4
+        assert sorted(calls) == ["batch", "journal"]
