@@ -152,7 +152,7 @@ class Survivors:
         Where no more may be compared, there is none: what journals tell of the root then lies beside what batches do.
         """
         with _kept():
-            self._db.execute("CREATE INDEX IF NOT EXISTS by_key ON entries (key)")
+            self._db.execute("CREATE INDEX IF NOT EXISTS by_key ON entries (key, origin, LENGTH(row))")
             rows = self._db.execute(
                 "SELECT key, row FROM journals WHERE root = ? AND LENGTH(row) < ? LIMIT ?", (name, _LONGEST, _TRIES)
             ).fetchall()

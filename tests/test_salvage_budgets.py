@@ -56,6 +56,25 @@ def test_only_so_many_rows_are_compared_for_the_names_of_all_roots_together(
     assert sorted(names(salvage(headless(forgery), tmp_path / "out"))) == expected
 
 
+def test_what_a_name_costs_does_not_grow_with_how_many_names_there_are() -> None:
+    def steps(number: int) -> int:
+        """What the list of entries has to do, in hundreds of the database's instructions."""
+        done = [0]
+
+        def count() -> None:
+            done[0] += 1
+
+        with Survivors() as entries:
+            entries.add_batch(pack({"entries": [directory()], "skipped": []}))
+            entries.add_journal(pack([[f"{index:04}", *directory()[1:]] for index in range(number)]))
+            entries._db.set_progress_handler(count, 100)
+            entries.settle(None)
+            assert entries.names == [f"{index:04}" for index in range(number)]
+        return done[0]
+
+    assert steps(1000) < 3 * steps(500)
+
+
 # --- directories ------------------------------------------------------------------------------------------------------
 
 
