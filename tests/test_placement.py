@@ -76,6 +76,41 @@ def test_a_profile_that_is_not_there_is_named_with_those_that_are() -> None:
     assert caught.value.hint == "it holds default, work"
 
 
+def extra(number: int, profile: str | None = None) -> Root:
+    return Root(name=f"r{number}", role=Role.EXTRA, source=b"/home/alice/w%d" % number, profile=profile)
+
+
+def test_many_roots_are_placed_and_more_than_a_gateway_can_have_are_refused() -> None:
+    many = [extra(number) for number in range(128)]
+    assert len(place(manifest(*many), home=b"/home/bob").destinations) == 128
+    with pytest.raises(InvalidRequest, match="129 roots") as caught:
+        place(manifest(*many, extra(128)), home=b"/home/bob")
+    assert "--profile NAME" in (caught.value.hint or "")
+    assert "--to DIR" in (caught.value.hint or "")
+
+
+def test_only_roots_that_are_to_be_placed_count() -> None:
+    others = [extra(number, "default") for number in range(128)]
+    several = manifest(
+        state("default", b"/home/alice/.openclaw"), state("work", b"/home/alice/.openclaw-work"), *others
+    )
+    with pytest.raises(InvalidRequest, match="130 roots"):
+        place(several, home=b"/home/bob")
+    assert set(place(several, home=b"/home/bob", profiles=["work"]).destinations) == {"work"}
+
+
+def test_a_root_goes_only_so_deep() -> None:
+    deep = Root(name="deep", role=Role.EXTRA, source=b"/home/alice" + b"/a" * 30)
+    deeper = replace(deep, source=deep.source + b"/a")
+    assert place(manifest(deep), home=b"/home/bob").destinations == {"deep": b"/home/bob" + b"/a" * 30}
+    with pytest.raises(InvalidRequest, match="deep would go 33 directories deep") as caught:
+        place(manifest(deeper), home=b"/home/bob")
+    assert "--map OLD=NEW" in (caught.value.hint or "")
+    assert place(manifest(deeper), home=b"/home/bob", maps={deeper.source: b"/srv/a"}).destinations == {
+        "deep": b"/srv/a"
+    }
+
+
 def test_a_profile_can_take_another_name() -> None:
     placed = place(ALICE, home=b"/home/bob", renames={"work": "lab"})
     assert placed.destinations["work"] == b"/home/bob/.openclaw-lab"

@@ -24,6 +24,10 @@ _PROFILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _USUAL_STATE: Final = re.compile(rb"\.openclaw(?:-[A-Za-z0-9][A-Za-z0-9_-]{0,63})?")
 _OWN: Final = re.compile(rb"\.(?:openclaw(?:-[^/]*)?|clawdbot|moltbot|agents|config/openclaw)(?:/|$)", re.DOTALL)
 """What OpenClaw has in a home under hidden names."""
+_MAX_ROOTS: Final = 128
+"""Each is compared with every other, and a few kilobytes can name thousands. A gateway has a few dozen."""
+_MAX_DEPTH: Final = 32
+"""Directories from the root of the file system down to a root's place: each that is missing is made, for each root."""
 _OBEYED: Final = frozenset({b"bin", b"library"})
 """Names that aren't hidden in a home, of directories whose content is run."""
 
@@ -73,7 +77,7 @@ def place(
     Raises:
         EntryMissing: a profile isn't in the bundle.
         InvalidRequest: a name or a path isn't one, or two roots would have one place, or one would go where only a
-            user may send it.
+            user may send it or too deep, or they are too many.
     """
     renames = renames or {}
     known = {profile.name for profile in manifest.profiles} | {root.profile for root in manifest.roots}
@@ -86,11 +90,21 @@ def place(
         if not _PROFILE_NAME.fullmatch(name):
             raise InvalidRequest(f"{display(name)} can't be the name of a profile")
     prefixes = _prefixes(manifest, home, maps or {})
+    wanted = [root for root in manifest.roots if root.profile is None or root.profile in chosen]
+    if len(wanted) > _MAX_ROOTS:
+        raise InvalidRequest(
+            f"{len(wanted)} roots would each go to a place of its own, and {_MAX_ROOTS} at most can",
+            hint="take one profile at a time with --profile NAME, or lay it out for looking at with --to DIR",
+        )
     spots: dict[str, _Spot] = {}
-    for root in manifest.roots:
-        if root.profile is not None and root.profile not in chosen:
-            continue
+    for root in wanted:
         spot = _spot(root, prefixes, home, renames)
+        depth = spot.path.count(b"/")
+        if depth > _MAX_DEPTH:
+            raise InvalidRequest(
+                f"{display(root.name)} would go {depth} directories deep, and {_MAX_DEPTH} at most can be",
+                hint="map it elsewhere with --map OLD=NEW, or lay it out for looking at with --to DIR",
+            )
         if any(spot.path == other.path for other in spots.values()):
             raise InvalidRequest(f"two roots would go to {display(spot.path)}", hint="map one of them elsewhere")
         spots[root.name] = spot
