@@ -342,6 +342,28 @@ def test_a_file_that_is_too_large_to_rewrite_is_left_and_told(staging: Staging) 
     assert staging.relocate() == Relocated(warnings=(told,))
 
 
+@pytest.mark.parametrize(("name", "limit"), [(".env", 1 << 20), ("exec-approvals.json", 1 << 24)])
+def test_a_file_is_rewritten_up_to_its_limit(staging: Staging, name: str, limit: int) -> None:
+    content = f'A="{OLD}/w"' if name == ".env" else f'["{OLD}/w"]'
+    path = staging.write(f"default/{name}", content.ljust(limit))
+    assert staging.relocate().changes == (Change(where=f"default/{name}", count=1),)
+
+    staging.write(f"default/{name}", content.ljust(limit + 1))
+    told = f"default/{name} is too large to rewrite: its paths are those of before"
+    assert staging.relocate() == Relocated(warnings=(told,))
+    assert path.read_text() == content.ljust(limit + 1)
+
+
+def test_what_a_configuration_of_too_many_parts_includes_is_not_looked_for(staging: Staging) -> None:
+    text = "{$include: 'parts/a.json5', w: '" + OLD + "/w', x: [" + "[]," * (1 << 17) + "]}"
+    path = staging.write("default/openclaw.json", text)
+    part = staging.write("default/parts/a.json5", f"{{w: '{OLD}/w'}}")
+
+    told = "default/openclaw.json names an old path, but it has too many parts: left as it is"
+    assert staging.relocate() == Relocated(warnings=(told,))
+    assert (path.read_text(), part.read_text()) == (text, f"{{w: '{OLD}/w'}}")
+
+
 # --- Single files of a staged tree -----------------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ocbundle.errors import InvalidRequest
 from ocbundle.model import Host, Manifest, Role, Root
 from ocbundle.openclaw import documents, json5
-from ocbundle.openclaw.documents import NotEdited
+from ocbundle.openclaw.documents import Edited, NotEdited
 from ocbundle.openclaw.moves import Moves
 
 
@@ -292,6 +292,46 @@ def test_a_value_of_an_env_file_that_is_not_utf_8_moves_as_bytes() -> None:
 def test_json_that_is_nested_too_deeply_to_be_proven_is_left() -> None:
     with pytest.raises(NotEdited, match="nested too deeply"):
         documents.plain(b"[" * 900 + b'"/home/alice/x"' + b"]" * 900, moves())
+
+
+def test_json_that_is_nested_too_deeply_beside_its_paths_is_left() -> None:
+    deep = b"[" * 64 + b"]" * 64
+    assert documents.plain(b'["/home/alice", ' + deep[1:-1] + b"]", moves()).count == 1
+    with pytest.raises(NotEdited, match="nested too deeply"):
+        documents.plain(b'["/home/alice", [' + deep + b"]]", moves())
+
+
+@pytest.mark.parametrize("rewrite", [documents.plain, documents.config])
+@pytest.mark.parametrize(
+    ("much", "told"),
+    [(b"[]," * (1 << 17), "too many parts"), (b'"' + b"\\n" * (1 << 20) + b'\\n",', "too many escapes")],
+)
+def test_a_document_that_would_take_too_much_memory_is_left(
+    rewrite: Callable[[bytes, Moves], Edited], much: bytes, told: str
+) -> None:
+    with pytest.raises(NotEdited, match=told):
+        rewrite(b"[" + much + b'"/home/alice/x"]', moves())
+
+
+def test_a_session_store_of_a_thousand_long_prompts_moves() -> None:
+    prompt = "You are helpful, brief, and kind.\n" * 100
+    store = {
+        f"agent:main:{number}": {"sessionFile": f"/home/alice/{number}", "updatedAt": number, "note": prompt}
+        for number in range(1000)
+    }
+    assert documents.plain(json.dumps(store, indent=2).encode(), moves(), documents.but_history).count == 1000
+
+
+def test_only_some_of_what_is_left_is_named_and_none_at_length() -> None:
+    told = json.dumps({"k" * 1000: ["see /home/alice"] * 50}).encode()
+    assert documents.plain(told, moves()).left == ("k" * 200,) * 20
+    settings = b"".join(b"%s%d=see /home/alice\n" % (b"K" * 1000, number) for number in range(50))
+    assert documents.environment(settings, moves()).left == ("K" * 200,) * 20
+
+
+def test_a_string_that_is_longer_than_any_path_is_none() -> None:
+    assert moves().text("/home/alice/" + "a" * 16000) == "/home/bob/" + "a" * 16000
+    assert moves().text("/home/alice/" + "a" * 17000) == "/home/alice/" + "a" * 17000
 
 
 def test_a_document_that_can_not_be_taken_apart_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

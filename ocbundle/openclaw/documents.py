@@ -6,6 +6,7 @@ edit of a JSON document is proven: parsed again, it must be the old tree with th
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -16,11 +17,14 @@ from ocbundle.openclaw import json5
 from ocbundle.openclaw.json5 import Keys
 from ocbundle.openclaw.moves import Moves
 
-_MAX_NESTING: Final = 200
-_MAX_PARTS: Final = 1 << 22
-"""Brackets and commas: as many values at the most, which take 1 GiB and 15 s. Any real document has far fewer."""
+_MAX_NESTING: Final = 64
+_MAX_PARTS: Final = 1 << 18
+"""Brackets and commas: as many values at the most, which take 100 MiB and 2 s. Any real document has fewer."""
+_MAX_ESCAPES: Final = 1 << 20
 _MAX_LEFT: Final = 20
 """How many strings left as they are are named for one document; more would hide the rest of the report."""
+_MAX_NAME: Final = 200
+"""Characters of such a name: a key can be as long as its document."""
 _SETTING: Final = re.compile(
     rb"""([ \t]*(?:export[ \t]+)?[A-Za-z_][\w.-]*[ \t]*=[ \t]*)("[^"\\\n]*"|'[^'\n]*'|[^"'\r\n]*)"""
 )
@@ -92,13 +96,13 @@ def transcript_header(line: bytes, moves: Moves) -> Edited:
 
 def environment(data: bytes, moves: Moves) -> Edited:
     """Rewrite an env file: values that are a path, quoted or not."""
-    lines = []
-    left = []
+    edited = bytearray()
+    left: list[str] = []
     count = 0
     for line in data.splitlines(keepends=True):
         setting = _SETTING.match(line)
         if setting is None:
-            lines.append(line)
+            edited += line
             continue
         start, written = setting.groups()
         quote = written[:1] if written[:1] in {b'"', b"'"} else b""
@@ -107,20 +111,21 @@ def environment(data: bytes, moves: Moves) -> Edited:
         if new != bare:
             count += 1
             line = start + quote + new + quote + line[len(start) + len(bare) + 2 * len(quote) :]  # noqa: PLW2901
-        elif moves.mentions(bare.decode("utf-8", "replace")):
-            left.append(start.split(b"=")[0].split()[-1].decode("ascii", "replace"))
-        lines.append(line)
-    return Edited(data=b"".join(lines), count=count, left=tuple(left[:_MAX_LEFT]))
+        elif len(left) < _MAX_LEFT and moves.mentions(bare.decode("utf-8", "replace")):
+            left.append(start.split(b"=")[0].split()[-1].decode("ascii", "replace")[:_MAX_NAME])
+        edited += line
+    return Edited(data=bytes(edited), count=count, left=tuple(left))
 
 
 def parse_json5(text: str) -> object:
     """The tree of a JSON5 document.
 
     Raises:
-        NotEdited: it isn't one.
+        NotEdited: it isn't one, or would take too much memory.
     """
     import pyjson5  # noqa: PLC0415 - most uses of the library read no configuration
 
+    _demand_moderate(text)
     try:
         return pyjson5.decode(text.removeprefix("\ufeff"), maxdepth=_MAX_NESTING)
     except (pyjson5.Json5Exception, ValueError, RecursionError):
@@ -129,10 +134,18 @@ def parse_json5(text: str) -> object:
 
 
 def _parse_json(text: str) -> object:
+    _demand_moderate(text)
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         raise NotEdited("it isn't valid JSON") from None
+
+
+def _demand_moderate(text: str) -> None:
+    if sum(map(text.count, "[{,")) > _MAX_PARTS:
+        raise NotEdited("it has too many parts")
+    if text.count("\\") > _MAX_ESCAPES:
+        raise NotEdited("it has too many escapes")
 
 
 def _document(data: bytes, moves: Moves, scope: Scope, parse: Callable[[str], object]) -> Edited:
@@ -140,13 +153,12 @@ def _document(data: bytes, moves: Moves, scope: Scope, parse: Callable[[str], ob
         text = data.decode()
     except UnicodeDecodeError:
         raise NotEdited("it isn't UTF-8") from None
-    if sum(map(text.count, "[{,")) > _MAX_PARTS:
-        raise NotEdited("it has too many parts")
-    before = parse(text)
+    parse(text)  # the tree isn't kept: it may take more memory than all that follows
     pieces = []
-    left = []
+    left: list[str] = []
     position = count = 0
     for string in _strings(text):  # one at a time: there may be more of them than memory has room for
+        _demand_flat(string.keys)
         if not scope(string.keys):
             continue
         new = string.value if string.is_key else moves.text(string.value)
@@ -154,18 +166,21 @@ def _document(data: bytes, moves: Moves, scope: Scope, parse: Callable[[str], ob
             pieces += [text[position : string.start], json5.quoted(new, text[string.start])]
             position = string.end
             count += 1
-        elif moves.mentions(string.value):
+        elif len(left) < _MAX_LEFT and moves.mentions(string.value):
             left.append(_named(string.keys))
     if not count:
-        return Edited(data=data, left=tuple(left[:_MAX_LEFT]))
-    edited = "".join(pieces) + text[position:]
-    try:
-        proven = _same(parse(edited), _expected(before, moves, scope, ()))
-    except RecursionError:
-        raise NotEdited("it is nested too deeply") from None
-    if not proven:
+        return Edited(data=data, left=tuple(left))
+    edited = "".join([*pieces, text[position:]]).encode()
+    del text, pieces, string  # one character beyond the others makes text take four times as much as its bytes
+    expected = _said(_expected(parse(data.decode()), moves, scope, ()))
+    if _said(parse(edited.decode())) != expected:
         raise NotEdited("rewriting it would have changed more than its paths")
-    return Edited(data=edited.encode(), count=count, left=tuple(left[:_MAX_LEFT]))
+    return Edited(data=edited, count=count, left=tuple(left))
+
+
+def _demand_flat(keys: Keys) -> None:
+    if len(keys) > _MAX_NESTING:
+        raise NotEdited("it is nested too deeply")
 
 
 def _strings(text: str) -> Iterator[json5.String]:
@@ -177,6 +192,7 @@ def _strings(text: str) -> Iterator[json5.String]:
 
 def _expected(tree: object, moves: Moves, scope: Scope, keys: Keys) -> object:
     """What the document must say afterwards, found without the lexer."""
+    _demand_flat(keys)
     if isinstance(tree, dict):
         return {key: _expected(item, moves, scope, (*keys, key)) for key, item in tree.items()}
     if isinstance(tree, list):
@@ -184,13 +200,14 @@ def _expected(tree: object, moves: Moves, scope: Scope, keys: Keys) -> object:
     return moves.text(tree) if isinstance(tree, str) and scope(keys) else tree
 
 
-def _same(one: object, other: object) -> bool:
+def _said(tree: object) -> bytes:
+    """A digest of what a document says, so that the proof needs only one tree at a time."""
     # As text: it tells 1 from 1.0 and true, keeps the order of keys, and NaN equals itself.
-    return json.dumps(one) == json.dumps(other)
+    return hashlib.sha256(json.dumps(tree).encode()).digest()
 
 
 def _named(keys: Keys) -> str:
-    return ".".join(str(key) for key in keys) or "the document itself"
+    return ".".join(str(key)[:_MAX_NAME] for key in keys)[:_MAX_NAME] or "the document itself"
 
 
 def _moved(value: bytes, moves: Moves) -> bytes:

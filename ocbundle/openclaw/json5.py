@@ -6,6 +6,7 @@ its spans parses the result with a real parser and compares. Pure; the grammar i
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ Keys = tuple[str | int, ...]
 _TOKEN: Final = re.compile(
     r"""
     (?P<space> [\s\ufeff]+ | //[^\n\r\u2028\u2029]* | /\*.*?\*/ )
-    | (?P<string> "[^"\\]*(?:\\.[^"\\]*)*" | '[^'\\]*(?:\\.[^'\\]*)*' )
+    | (?P<string> "[^"\\]*+(?:\\.[^"\\]*+)*+" | '[^'\\]*+(?:\\.[^'\\]*+)*+' )
     | (?P<mark> [{}\[\],:] )
     | (?P<word> [^\s\ufeff{}\[\],:"'/]+ )
     """,
@@ -107,7 +108,14 @@ def _enter(frames: list[_Frame], mark: str) -> None:
 
 def unescape(inner: str) -> str:
     """The value of a string or a name whose text, without quotes, is *inner*."""
-    return _ESCAPE.sub(_meaning, inner) if "\\" in inner else inner
+    if "\\" not in inner:
+        return inner
+    # Not by re.sub(), which keeps an object for every escape until the end.
+    value, position = io.StringIO(), 0
+    for escape in _ESCAPE.finditer(inner):
+        value.write(inner[position : escape.start()] + _meaning(escape))
+        position = escape.end()
+    return value.getvalue() + inner[position:]
 
 
 def _meaning(escape: re.Match[str]) -> str:

@@ -11,8 +11,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
@@ -22,6 +21,8 @@ from ocbundle.openclaw import files
 from ocbundle.paths import display
 
 _FILE_URL: Final = re.compile(r"(file://(?:localhost)?)(/[^?#]*)(.*)", re.DOTALL)
+_LONGEST: Final = 1 << 14
+"""Characters of a string that may be a path: no system takes more than 4,096 bytes, and a URL may triple them."""
 _NAME: Final = rb"[\w.~@+\x80-\xff-]"
 """What a name goes on with: a prefix that stands before or after it is another name's part."""
 
@@ -47,6 +48,21 @@ class Moves:
     """Longest first."""
     folded: bool = False
     """Compare composed and decomposed letters as equal: macOS does, and hands out either."""
+    _by_old: Mapping[bytes, Move] = field(init=False, repr=False, compare=False)
+    _depths: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    """How many parts the prefixes have, the most first."""
+    _pattern: re.Pattern[bytes] = field(init=False, repr=False, compare=False)
+    """Finds every old prefix, the longest where several fit."""
+
+    def __post_init__(self) -> None:
+        """Make what every string is looked up in."""
+        by_old: dict[bytes, Move] = {}
+        for move in self.moves:
+            by_old.setdefault(_fold(move.old) if self.folded else move.old, move)
+        prefixes = b"|".join(re.escape(old) for old in by_old) or b"(?!)"
+        object.__setattr__(self, "_by_old", by_old)
+        object.__setattr__(self, "_depths", tuple(sorted({old.count(b"/") + 1 for old in by_old}, reverse=True)))
+        object.__setattr__(self, "_pattern", re.compile(b"(?<!%b)(?:%b)(?!%b)" % (_NAME, prefixes, _NAME)))
 
     @classmethod
     def plan(
@@ -104,24 +120,27 @@ class Moves:
 
         A string that goes on to name a moved place again is a command or a list, not a path.
         """
+        if len(value) > _LONGEST:
+            return value
         url = _FILE_URL.fullmatch(value)
         if url is not None:
             old = unquote_to_bytes(url[2])
             new = self.path(old)
             return value if new == old else url[1] + quote(new, safe="/:@!$&'()*+,;=~") + url[3]
-        if not value.startswith("/") or "\n" in value or self.mentions(value[1:]):
+        if not value.startswith("/") or "\n" in value:
             return value
         try:
             old = value.encode()
-            return self.path(old).decode()
+            new = self.path(old)
+            return value if new == old or self.mentions(value[1:]) else new.decode()
         except UnicodeError:  # half a character, or a new place that no text can name
             return value
 
     def mentions(self, value: str) -> bool:
         """Whether *value* holds, anywhere, a path that has moved."""
-        pattern, moved = _finder(self.moves, folded=self.folded)
         encoded = value.encode("utf-8", "replace")
-        return any(found[0] in moved for found in pattern.finditer(_fold(encoded) if self.folded else encoded))
+        found = self._pattern.finditer(_fold(encoded) if self.folded else encoded)
+        return any(self._by_old[each[0]].old != self._by_old[each[0]].new for each in found)
 
     def knows(self, path: bytes) -> bool:
         """Whether one of the prefixes speaks of *path*."""
@@ -134,25 +153,13 @@ class Moves:
     def _find(self, path: bytes) -> tuple[Move, bytes] | None:
         if not path.startswith(b"/") or b".." in path.split(b"/"):
             return None  # where a ".." leads, only the old machine knows
-        for move in self.moves:
-            inside = files.inside(path, move.old)
-            if inside is None and self.folded:
-                depth = move.old.count(b"/") + 1
-                parts = path.split(b"/")
-                if _fold(b"/".join(parts[:depth])) == _fold(move.old):
-                    inside = b"/".join(parts[depth:])
-            if inside is not None:
-                return move, inside
+        parts = path.split(b"/")
+        for depth in self._depths:
+            prefix = b"/".join(parts[:depth])
+            move = self._by_old.get(_fold(prefix) if self.folded else prefix)
+            if move is not None:
+                return move, b"/".join(parts[depth:])
         return None
-
-
-@lru_cache(maxsize=8)
-def _finder(moves: tuple[Move, ...], *, folded: bool) -> tuple[re.Pattern[bytes], frozenset[bytes]]:
-    """An expression that finds every old prefix, the longest where several fit, and those that have moved."""
-    named = [(_fold(move.old) if folded else move.old, move) for move in moves]
-    prefixes = b"|".join(re.escape(old) for old, _ in named) or b"(?!)"
-    pattern = re.compile(b"(?<!" + _NAME + b")(?:" + prefixes + b")(?!" + _NAME + b")")
-    return pattern, frozenset(old for old, move in named if move.old != move.new)
 
 
 def _joined(new: bytes, inside: bytes, path: bytes) -> bytes:

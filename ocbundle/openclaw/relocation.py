@@ -35,8 +35,8 @@ from ocbundle.paths import display
 
 __all__ = ["Change", "Moves", "Relocated", "relocate"]
 
-_MAX_CONFIG: Final = 16 << 20
-_MAX_DOCUMENT: Final = 256 << 20
+_MAX_DOCUMENT: Final = 16 << 20
+_MAX_ENVIRONMENT: Final = 1 << 20
 _MAX_LINE: Final = 1 << 20
 
 _CONFIGS: Final = (b"openclaw.json", b"openclaw.json.*", b"clawdbot.json", b"clawdbot.json.*")
@@ -119,20 +119,20 @@ class _Relocation:
             del waiting[path]
             done.add(path)
             for place in self._places(path):
-                content = staged.read(place, _MAX_CONFIG)
+                content = staged.read(place, _MAX_DOCUMENT)
                 included = [] if content is None else _includes(content, os.path.dirname(path))
                 waiting |= dict.fromkeys(name for name in included if name not in done)
-                self._edit(place, _MAX_CONFIG, documents.config)
+                self._edit(place, _MAX_DOCUMENT, documents.config)
 
     def texts(self, root: Root) -> None:
         """The other files of one root: by their names in a state directory."""
         tree = self.trees[root.name]
         if root.role is Role.CREDENTIALS and os.path.basename(root.source) in _ENVIRONMENTS:
             for place in tree.find(b""):
-                self._edit(place, _MAX_CONFIG, documents.environment)
+                self._edit(place, _MAX_ENVIRONMENT, documents.environment)
         for pattern in _ENVIRONMENTS:
             for place in _found(root, tree, pattern):
-                self._edit(place, _MAX_CONFIG, documents.environment)
+                self._edit(place, _MAX_ENVIRONMENT, documents.environment)
         for pattern, scope in _DOCUMENTS:
             for place in _found(root, tree, pattern):
                 self._edit(place, _MAX_DOCUMENT, partial(documents.plain, scope=scope))
