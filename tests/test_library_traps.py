@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import contextlib
 import functools
+import itertools
 import os
+import signal
 import sqlite3
 import struct
 import time
@@ -18,7 +20,7 @@ from forging import hot_journal
 import ocbundle
 from ocbundle import databases
 from ocbundle.model import Host, Manifest, Role, Root
-from ocbundle.openclaw import connection, documents
+from ocbundle.openclaw import connection, documents, rows
 from ocbundle.openclaw.documents import Edited, NotEdited
 from ocbundle.openclaw.moves import Moves
 from ocbundle.openclaw.relocation import Relocated, relocate
@@ -190,11 +192,11 @@ class Staged:
         make_database(self.path)
 
     def execute(self, *statements: str) -> list[tuple[object, ...]]:
-        rows: list[tuple[object, ...]] = []
+        found: list[tuple[object, ...]] = []
         with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as database:
             for statement in statements:
-                rows = database.execute(statement).fetchall()
-        return rows
+                found = database.execute(statement).fetchall()
+        return found
 
     def relocate(self) -> Relocated:
         root = Root(name="default", role=Role.STATE, source=OLD.encode(), profile="default")
@@ -245,17 +247,76 @@ def test_a_trigger_that_is_none_of_openclaws_changes_nothing_and_is_told(staged:
     assert staged.keys() == [(f"{OLD}/cron/jobs.json",)]
 
 
-def test_a_join_that_would_take_years_is_ended_and_told(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_PATIENCE_S", 0.2)
+THOUSAND = (
+    "CREATE TABLE t (x)",
+    "INSERT INTO t WITH RECURSIVE c(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c LIMIT 1000) SELECT x FROM c",
+)
+GREEDY = {
+    "a join that takes years": "INSERT INTO t SELECT count(*) FROM t, t AS u, t AS v, t AS w, t AS y;",
+    "a sort that takes all memory": "INSERT INTO t SELECT DISTINCT hex(zeroblob(10000)) || t.x || '.' || u.x"
+    " FROM t, t AS u ORDER BY 1 LIMIT 1;",
+}
+
+
+@pytest.mark.parametrize("body", GREEDY.values(), ids=GREEDY)
+def test_a_trigger_that_asks_for_more_than_its_database_needs_is_ended_and_told(staged: Staged, body: str) -> None:
+    staged.execute(*THOUSAND, f"CREATE TRIGGER greedy AFTER UPDATE ON cron_jobs BEGIN {body} END")
+    before = staged.path.read_bytes()
+    report = staged.relocate()
+    assert "can't be changed (it asks for more than a database of its size can need)" in report.warnings[0]
+    assert staged.path.read_bytes() == before
+
+
+def test_a_value_longer_than_its_database_is_refused(staged: Staged) -> None:
     staged.execute(
         "CREATE TABLE t (x)",
-        "INSERT INTO t WITH RECURSIVE c(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c LIMIT 400) SELECT x FROM c",
-        "CREATE TRIGGER slow AFTER UPDATE ON cron_jobs BEGIN"
-        " INSERT INTO t SELECT count(*) FROM t, t AS u, t AS v, t AS w, t AS y; END",
+        "CREATE TRIGGER evil AFTER UPDATE ON cron_jobs BEGIN INSERT INTO t VALUES (zeroblob(2000000)); END",
+    )
+    assert "can't be changed (string or blob too big)" in staged.relocate().warnings[0]
+    assert staged.keys() == [(f"{OLD}/cron/jobs.json",)]
+
+
+def test_a_check_that_asks_for_too_much_is_not_taken_for_damage(
+    staged: Staged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(database: rows._Database) -> tuple[str, ...]:
+        monkeypatch.setattr(connection, "_peak", lambda: 1 << 60)
+        return checked(database)
+
+    monkeypatch.setattr(connection, "_STEPS_AT_ONCE", 1)
+    checked = rows._Database._damage
+    monkeypatch.setattr(rows._Database, "_damage", check)
+    staged.execute(*THOUSAND)
+    assert "it asks for more than" in staged.relocate().warnings[0]
+    assert staged.keys() == [(f"{OLD}/cron/jobs.json",)]
+
+
+def test_an_interrupt_while_a_database_is_changed_ends_the_run(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged.execute(
+        *THOUSAND, f"CREATE TRIGGER slow AFTER UPDATE ON cron_jobs BEGIN {GREEDY['a join that takes years']} END"
+    )
+    calls = itertools.count()
+
+    def pressed() -> int:
+        if next(calls) == 1000:
+            signal.raise_signal(signal.SIGINT)
+        return 0
+
+    monkeypatch.setattr(connection, "_peak", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        staged.relocate()
+    assert staged.keys() == [(f"{OLD}/cron/jobs.json",)]
+
+
+def test_a_hundred_thousand_rows_are_within_the_budget(staged: Staged) -> None:
+    staged.execute(
+        "CREATE TABLE session_groups (name, cwd, a, b, c, d, e, f, g, h)",
+        "INSERT INTO session_groups(cwd) WITH RECURSIVE c(x) AS"
+        " (VALUES ('/home/alice/x') UNION ALL SELECT x FROM c LIMIT 100000) SELECT x FROM c",
     )
     report = staged.relocate()
-    assert "can't be changed (interrupted)" in report.warnings[0]
-    assert staged.keys() == [(f"{OLD}/cron/jobs.json",)]
+    assert report.warnings == ()
+    assert [change.count for change in report.changes if "session_groups" in change.where] == [100_000]
 
 
 def test_a_trigger_that_keeps_a_full_text_index_runs_as_for_openclaw(staged: Staged) -> None:

@@ -1,15 +1,17 @@
 """Connections to staged databases: whoever made the bundle wrote their schema, with triggers and constraints that run.
 
-A schema can't open another file, nor load code, nor change itself; and no statement runs for ever. Nothing is opened
-through a symbolic link, or beside a log or a journal of which SQLite would decide what to do.
+A schema can't open another file, nor load code, nor change itself; and what it does is bounded in steps and in memory
+by what a database of its size can need. Nothing is opened through a symbolic link, or beside a log or a journal of
+which SQLite would decide what to do.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import sqlite3
-import threading
+import sys
 from collections.abc import Iterator
 from typing import Final
 from urllib.parse import quote_from_bytes
@@ -18,10 +20,17 @@ from ocbundle.errors import TargetFailure
 from ocbundle.openclaw.staged import Place
 
 _SIDE_FILES: Final = (b"-wal", b"-shm", b"-journal")
-_MAX_VALUE: Final = 64 << 20
-"""Longest text or blob, in bytes: a trigger can ask for a thousand of them."""
-_PATIENCE_S: Final = 900.0
-"""How long one database may take: checking 100 GB takes less, and a join in a trigger may take years."""
+_MIN_VALUE: Final = 1 << 20
+_MAX_VALUE: Final = 32 << 20
+"""Longest text or blob, in bytes, and twice the file's size at most: a trigger can ask for a thousand of them."""
+_STEPS: Final = 20_000_000
+"""Instructions of SQLite's that any database may take, half a second: a join in a trigger may take years."""
+_STEPS_PER_BYTE: Final = 80
+"""And for each byte of the file: a row of twenty empty columns takes thirty bytes, and each is searched."""
+_STEPS_AT_ONCE: Final = 50
+_MEMORY: Final = 128 << 20
+"""How much the process may grow, and by an eighth of the file's size: sorting for a trigger may take all there is."""
+_RSS_UNIT: Final = 1 if sys.platform == "darwin" else 1024
 _ALLOWED: Final = frozenset(
     {
         sqlite3.SQLITE_SELECT,
@@ -43,7 +52,7 @@ def opened(place: Place) -> Iterator[sqlite3.Connection]:
 
     Raises:
         TargetFailure: the file isn't the one that was found, or isn't closed cleanly at the end.
-        sqlite3.Error: it can't be opened, or shouldn't be.
+        sqlite3.Error: it can't be opened, or shouldn't be, or asks for more than a database of its size can need.
     """
     if _side_files(place):
         # A journal can name any file as its super-journal, and SQLite deletes that once it has rolled back.
@@ -55,23 +64,37 @@ def opened(place: Place) -> Iterator[sqlite3.Connection]:
         if not os.path.samestat(by_path, os.stat(place.name, dir_fd=place.directory_fd, follow_symlinks=False)):
             raise TargetFailure("a staged database was replaced", path=place.shown)
         _confine(connection)
-        timer = threading.Timer(_PATIENCE_S, connection.interrupt)
-        timer.daemon = True
-        try:
-            timer.start()
-        except RuntimeError as error:
-            raise TargetFailure(
-                "the system gives no thread to watch over a database",
-                path=place.shown,
-                hint="raise the limit of processes (ulimit -u)",
-            ) from error
+        size = by_path.st_size
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, min(_MAX_VALUE, max(_MIN_VALUE, 2 * size)))
+        budget = _Budget(_STEPS + size * _STEPS_PER_BYTE, _MEMORY + size // 8)
+        connection.set_progress_handler(budget.is_spent, _STEPS_AT_ONCE)
         try:
             yield connection
-        finally:
-            timer.cancel()
-            timer.join()
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_INTERRUPT:
+                raise
+            if not budget.is_spent():
+                raise KeyboardInterrupt from error  # SQLite swallows what a signal raises while it asks
+            raise sqlite3.OperationalError("it asks for more than a database of its size can need") from error
     if _side_files(place):
         raise TargetFailure("a staged database wasn't closed cleanly", path=place.shown)
+
+
+class _Budget:
+    """What one database may still cost. The peak of the whole process is looked at, for SQLite doesn't tell its own."""
+
+    def __init__(self, steps: int, memory: int) -> None:
+        self._steps = steps
+        self._most = _peak() + memory
+
+    def is_spent(self) -> bool:
+        self._steps -= _STEPS_AT_ONCE
+        return self._steps < 0 or _peak() > self._most
+
+
+def _peak() -> int:
+    """The most memory, in bytes, that this process has had so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
 
 
 def _side_files(place: Place) -> bool:
@@ -87,7 +110,6 @@ def _confine(connection: sqlite3.Connection) -> None:
     else:
         connection.execute("PRAGMA trusted_schema=OFF")
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE)
     connection.set_authorizer(_authorize)
 
 

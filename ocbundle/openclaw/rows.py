@@ -24,9 +24,11 @@ from ocbundle.openclaw.documents import Edited, NotEdited
 from ocbundle.openclaw.moves import Moves
 from ocbundle.openclaw.staged import Place, failures, writable
 
-_MAX_MOVES: Final = 100
-"""With more prefixes than these, rows aren't looked for by SQLite but one by one."""
+_MAX_MOVES: Final = 16
+"""With more prefixes than these, rows aren't looked for by SQLite but one by one, which is faster then."""
 _MAX_DAMAGE: Final = 100
+_MAX_APPROVALS: Final = 1 << 20
+"""Characters of a document of approvals: a parsed one takes twenty times as much memory."""
 
 
 _REFUSALS: Final = {
@@ -153,6 +155,8 @@ class _Database:
             verdicts = [str(row[0]) for row in self.connection.execute(f"PRAGMA quick_check({_MAX_DAMAGE})")]
             loose = self.connection.execute("PRAGMA foreign_key_check").fetchmany(_MAX_DAMAGE)
         except sqlite3.Error as error:
+            if _code(error) == sqlite3.SQLITE_INTERRUPT:
+                raise
             return (str(error),)
         return tuple(v for v in verdicts if v != "ok") + tuple(f"a row of {row[0]} refers to none" for row in loose)
 
@@ -229,7 +233,12 @@ class _Database:
 
     def _clear_socket_token(self) -> None:
         """The socket's token is of a process that is gone. A document that can't be read denies everything anyway."""
-        for rowid, raw in self.connection.execute("SELECT rowid, raw_json FROM exec_approvals_config").fetchall():
+        found = self.connection.execute(
+            "SELECT rowid, raw_json FROM exec_approvals_config"
+            " WHERE typeof(raw_json) = 'text' AND length(raw_json) <= ?",
+            (_MAX_APPROVALS,),
+        ).fetchall()
+        for rowid, raw in found:
             with contextlib.suppress(ValueError, RecursionError):
                 approvals = json.loads(raw)
                 if isinstance(approvals, dict) and isinstance(approvals.get("socket"), dict):
