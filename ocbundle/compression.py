@@ -52,8 +52,8 @@ def encode(place: Place, raw: bytes | memoryview, *, level: int, journal: bytes 
         packed_journal,
         _compress(raw, level),
     ]
-    rows = max(len(journal), 0 if place.type == b"SEGM" else len(raw))
-    parts.append(_padding(sum(map(len, parts)), least=limits.least_plaintext(rows), is_padme=padded))
+    least = limits.least_plaintext(len(journal if place.type == b"SEGM" else raw))
+    parts.append(_padding(sum(map(len, parts)), least=least, is_padme=padded))
     return b"".join(parts)
 
 
@@ -266,8 +266,12 @@ def padme(length: int) -> int:
 def _padding(length: int, *, least: int, is_padme: bool) -> bytes:
     """What makes a plaintext of *length* as long as it must be: *least*, and as Padmé wants it or not."""
     target = max(length, least)
-    while (is_padme and target != padme(target)) or 0 < target - length < _SKIPPABLE.size:
-        target = padme(target + 1) if is_padme else target + 1
+    if target > length:
+        target = max(target, length + _SKIPPABLE.size)
+    if is_padme:
+        target = padme(target)
+        while 0 < target - length < _SKIPPABLE.size:
+            target = padme(target + 1)
     if target == length:
         return b""
     gap = target - length - _SKIPPABLE.size

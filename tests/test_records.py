@@ -967,3 +967,15 @@ def test_totals_that_are_not_those_of_the_entries_are_refused(totals: Totals) ->
     with pytest.raises(Malformed) as caught:
         sequencer.finish(totals)
     assert caught.value.rule == "R-9.2"
+
+
+@pytest.mark.rule("R-9.18")
+@pytest.mark.parametrize("key", ["entries", "skipped"])
+def test_a_batch_has_65536_rows_and_no_more(key: str) -> None:
+    row: list[object] = [0, b"a", 0, 0, 0, 0, 0, *[None] * 5] if key == "entries" else [0, b"a", "", "", None]
+    value: dict[str, object] = {"entries": [], "skipped": []}
+    most = records.decode_batch(pack({**value, key: [row] * 65_536}), roots=["default"])
+    assert len(most.entries) + len(most.skipped) == 65_536
+    with pytest.raises(LimitExceeded) as caught:
+        records.decode_batch(pack({**value, key: [row] * 65_537}), roots=["default"])
+    assert caught.value.rule == "R-9.18"

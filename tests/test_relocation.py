@@ -342,7 +342,7 @@ def test_a_file_that_is_too_large_to_rewrite_is_left_and_told(staging: Staging) 
     assert staging.relocate() == Relocated(warnings=(told,))
 
 
-@pytest.mark.parametrize(("name", "limit"), [(".env", 1 << 20), ("exec-approvals.json", 1 << 24)])
+@pytest.mark.parametrize(("name", "limit"), [(".env", 1 << 20), ("exec-approvals.json", 1 << 26)])
 def test_a_file_is_rewritten_up_to_its_limit(staging: Staging, name: str, limit: int) -> None:
     content = f'A="{OLD}/w"' if name == ".env" else f'["{OLD}/w"]'
     path = staging.write(f"default/{name}", content.ljust(limit))
@@ -355,7 +355,7 @@ def test_a_file_is_rewritten_up_to_its_limit(staging: Staging, name: str, limit:
 
 
 def test_what_a_configuration_of_too_many_parts_includes_is_not_looked_for(staging: Staging) -> None:
-    text = "{$include: 'parts/a.json5', w: '" + OLD + "/w', x: [" + "[]," * (1 << 17) + "]}"
+    text = "{$include: 'parts/a.json5', w: '" + OLD + "/w', x: [" + "[]," * (1 << 19) + "]}"
     path = staging.write("default/openclaw.json", text)
     part = staging.write("default/parts/a.json5", f"{{w: '{OLD}/w'}}")
 

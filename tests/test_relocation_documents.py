@@ -304,7 +304,7 @@ def test_json_that_is_nested_too_deeply_beside_its_paths_is_left() -> None:
 @pytest.mark.parametrize("rewrite", [documents.plain, documents.config])
 @pytest.mark.parametrize(
     ("much", "told"),
-    [(b"[]," * (1 << 17), "too many parts"), (b'"' + b"\\n" * (1 << 20) + b'\\n",', "too many escapes")],
+    [(b"[]," * (1 << 19), "too many parts"), (b'"' + b"\\n" * (1 << 20) + b'\\n",', "too many escapes")],
 )
 def test_a_document_that_would_take_too_much_memory_is_left(
     rewrite: Callable[[bytes, Moves], Edited], much: bytes, told: str

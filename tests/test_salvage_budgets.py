@@ -252,7 +252,7 @@ def test_the_row_of_a_file_is_not_read_for_each_link_to_it(tmp_path: Path, monke
     monkeypatch.setattr(records, "decode_batch", count)
     length = 1000
     data = of(
-        a_file(b"a", bytes(length), *([None, 0, 1] for _ in range(length))),
+        a_file(b"a", bytes(2048 * length), *([None, 0, 2048] for _ in range(length))),
         *(hardlink(b"b%03d" % number, b"a") for number in range(100)),
     )
     assert salvage(data, tmp_path / "out").conditions == {Condition.WHOLE: 101}

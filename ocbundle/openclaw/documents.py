@@ -18,8 +18,8 @@ from ocbundle.openclaw.json5 import Keys
 from ocbundle.openclaw.moves import Moves
 
 _MAX_NESTING: Final = 64
-_MAX_PARTS: Final = 1 << 18
-"""Brackets and commas: as many values at the most, which take 100 MiB and 2 s. Any real document has fewer."""
+_MAX_PARTS: Final = 1 << 20
+"""Brackets and commas: as many values at the most, which take 400 MiB and 8 s. A real session store has thousands."""
 _MAX_ESCAPES: Final = 1 << 20
 _MAX_LEFT: Final = 20
 """How many strings left as they are are named for one document; more would hide the rest of the report."""

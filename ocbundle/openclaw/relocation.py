@@ -35,7 +35,9 @@ from ocbundle.paths import display
 
 __all__ = ["Change", "Moves", "Relocated", "relocate"]
 
-_MAX_DOCUMENT: Final = 16 << 20
+_MAX_CONFIG: Final = 16 << 20
+_MAX_DOCUMENT: Final = 64 << 20
+"""A store of sessions grows for years: some tens of kilobytes each."""
 _MAX_ENVIRONMENT: Final = 1 << 20
 _MAX_LINE: Final = 1 << 20
 
@@ -119,10 +121,10 @@ class _Relocation:
             del waiting[path]
             done.add(path)
             for place in self._places(path):
-                content = staged.read(place, _MAX_DOCUMENT)
+                content = staged.read(place, _MAX_CONFIG)
                 included = [] if content is None else _includes(content, os.path.dirname(path))
                 waiting |= dict.fromkeys(name for name in included if name not in done)
-                self._edit(place, _MAX_DOCUMENT, documents.config)
+                self._edit(place, _MAX_CONFIG, documents.config)
 
     def texts(self, root: Root) -> None:
         """The other files of one root: by their names in a state directory."""

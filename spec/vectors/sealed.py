@@ -159,7 +159,8 @@ def raw_length(d: Draft, limit: tuple[bytes, int]) -> None:
     count = size >> 17
     blocks = b"".join(block(b"x", kind=1, size=1 << 17, last=False) for _ in range(count)) + block(b"x")
     head = b"\x80\x50" + (size + 1).to_bytes(4, "little")
-    d.change(kind, raw_length=size + 1, frame=frame(b"", head=head, blocks=blocks))
+    pad = skippable(1, bytes(size >> 6))
+    d.change(kind, raw_length=size + 1, frame=frame(b"", head=head, blocks=blocks), padding=pad)
 
 
 @vector("R-7.5", "LimitExceeded")
@@ -306,7 +307,7 @@ def long_journal(d: Draft) -> None:
     size = (1 << 20) + 1
     d.sample()
     blocks = b"".join(block(b"\xc0", kind=1, size=1 << 17, last=False) for _ in range(8)) + block(b"\xc0")
-    d.change(SEGM, journal=frame(b"", size=size, blocks=blocks))
+    d.change(SEGM, journal=frame(b"", size=size, blocks=blocks), padding=skippable(1, bytes(size >> 6)))
 
 
 @vectors("R-8.9", {"segm": SEGM, "entr": ENTR, "mani": MANI}, "LimitExceeded")

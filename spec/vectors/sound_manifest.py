@@ -145,7 +145,7 @@ def several_segments(d: Draft) -> None:
     """One file in two of three segments, with a hole between its extents, and three in the first of them."""
     d.directory(b"")
     d.segments = [b"one", b"two", b"three"]
-    extents = [[0, 2, 1], [0, 0, 1], [None, 0, 2], [0, 1, 1], [2, 0, 5]]
+    extents: list[Row] = [[0, 2, 1], [0, 0, 1], [None, 0, 2], [0, 1, 1], [2, 0, 5]]
     d.file(b"file", b"eo\0\0nthree", extents=extents)
 
 
