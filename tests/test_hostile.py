@@ -140,7 +140,7 @@ def _loaded() -> None:
             world.unpack(bundle, place)
 
 
-@pytest.fixture(params=["root", "somebody"])
+@pytest.fixture(params=[pytest.param("root", marks=pytest.mark.ci), "somebody"])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     if request.param == "root" and not IS_ROOT:
         pytest.skip("needs root")
