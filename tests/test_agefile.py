@@ -359,6 +359,7 @@ def test_a_passphrase_opens_what_it_sealed(passphrase: str) -> None:
     assert open_passphrase(seal_passphrase(passphrase), passphrase) == b"x"
 
 
+@pytest.mark.ci
 @pytest.mark.rule("R-6.9")
 def test_pyrage_opens_a_passphrase_file_of_the_factor_that_is_written() -> None:
     sealed = seal_passphrase(work_factor=limits.SCRYPT_WORK_FACTOR)
@@ -372,6 +373,7 @@ def test_the_age_program_opens_a_passphrase_file(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_bytes() == b"x"
 
 
+@pytest.mark.ci
 def test_what_the_age_program_seals_to_a_passphrase_is_opened(tmp_path: Path) -> None:
     (tmp_path / "plain").write_bytes(b"x")
     on_a_terminal("age", "-p", "-o", tmp_path / "out", tmp_path / "plain", answers=["correct horse", "correct horse"])

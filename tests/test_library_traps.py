@@ -308,6 +308,7 @@ def test_an_interrupt_while_a_database_is_changed_ends_the_run(staged: Staged, m
     assert staged.keys() == [(f"{OLD}/cron/jobs.json",)]
 
 
+@pytest.mark.ci
 def test_a_hundred_thousand_rows_are_within_the_budget(staged: Staged) -> None:
     staged.execute(
         "CREATE TABLE session_groups (name, cwd, a, b, c, d, e, f, g, h)",

@@ -387,6 +387,7 @@ def test_depth_8_is_accepted() -> None:
     assert decode_head(with_field(b"\x91" * 6 + b"\xc0")) == MANIFEST
 
 
+@pytest.mark.ci
 @pytest.mark.rule("R-8.9")
 @pytest.mark.parametrize(
     ("item", "most"),
@@ -969,6 +970,7 @@ def test_totals_that_are_not_those_of_the_entries_are_refused(totals: Totals) ->
     assert caught.value.rule == "R-9.2"
 
 
+@pytest.mark.ci
 @pytest.mark.rule("R-9.18")
 @pytest.mark.parametrize("key", ["entries", "skipped"])
 def test_a_batch_has_65536_rows_and_no_more(key: str) -> None:

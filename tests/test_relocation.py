@@ -342,6 +342,7 @@ def test_a_file_that_is_too_large_to_rewrite_is_left_and_told(staging: Staging) 
     assert staging.relocate() == Relocated(warnings=(told,))
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(("name", "limit"), [(".env", 1 << 20), ("exec-approvals.json", 1 << 26)])
 def test_a_file_is_rewritten_up_to_its_limit(staging: Staging, name: str, limit: int) -> None:
     content = f'A="{OLD}/w"' if name == ".env" else f'["{OLD}/w"]'

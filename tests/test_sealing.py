@@ -243,6 +243,7 @@ def rsa_recipient(number: int) -> Recipient:
     return keyholders.parse_recipient(public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode())
 
 
+@pytest.mark.ci
 @pytest.mark.rule("R-6.2", "R-6.6", "R-6.8")
 @pytest.mark.parametrize("count", [20, 50, 70])
 def test_recipients_too_long_for_one_section_get_several(count: int) -> None:

@@ -276,6 +276,7 @@ def test_wherever_the_staging_is_killed_nothing_has_changed(scene: Build) -> Non
     assert number > 30
 
 
+@pytest.mark.ci
 @pytest.mark.usefixtures("renames")
 @mostly_one_way
 @pytest.mark.parametrize("heal", [resume, undo])
@@ -327,6 +328,7 @@ def test_healing_what_has_been_healed_changes_nothing(scene: Build) -> None:
     assert now.looks() == new
 
 
+@pytest.mark.ci
 def test_a_user_finds_read_only_directories_read_only_again(theirs: Path) -> None:
     def work() -> None:
         for number in itertools.count(1):
