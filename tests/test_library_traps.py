@@ -7,7 +7,6 @@ import contextlib
 import functools
 import itertools
 import os
-import signal
 import sqlite3
 import struct
 import time
@@ -299,7 +298,7 @@ def test_an_interrupt_while_a_database_is_changed_ends_the_run(staged: Staged, m
 
     def pressed() -> int:
         if next(calls) == 1000:
-            signal.raise_signal(signal.SIGINT)
+            raise KeyboardInterrupt
         return 0
 
     monkeypatch.setattr(connection, "_peak", pressed)
