@@ -72,7 +72,7 @@ ROWS: Final = (
     Row(
         id="S8",
         promise="what would exhaust a machine is refused in a second and 64 MiB",
-        tests=("test_resources.py", "test_library_traps.py"),
+        tests=("test_resources.py", "test_library_traps.py", "test_salvage_budgets.py"),
     ),
     Row(
         id="S9",

@@ -7,14 +7,16 @@ import mmap
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import directory, metadata, packed, seeded
 
-from ocbundle import limits, verification, writer
+from ocbundle import compression, limits, verification, writer
 from ocbundle.contents import Recent
+from ocbundle.errors import Malformed
 from ocbundle.memory import Memory, SizedMemory, fresh
 from ocbundle.model import Kind
 from ocbundle.segments import Extents, Segment
@@ -260,3 +262,36 @@ def test_one_segment_of_the_greatest_length_is_kept_beside_a_new_one() -> None:
         assert recent.get(number) is None
         recent.put(number, raw)
         assert [kept for kept in range(5) if kept in recent] == [kept for kept in (number - 1, number) if kept]
+
+
+def test_long_segments_are_opened_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = seeded()(400_000)
+    one, decode_into = threading.Lock(), compression.decode_into
+
+    def alone(*arguments: Any) -> tuple[memoryview, bytes]:  # noqa: ANN401
+        assert one.acquire(blocking=False), "another thread has one"
+        try:
+            return decode_into(*arguments)
+        finally:
+            one.release()
+
+    def fill(to: Writer) -> None:
+        to.add(directory())
+        to.add_file(metadata(b"f"), data, sensitivity=Sensitivity.CONTENT)
+
+    monkeypatch.setattr(limits, "FIRST_SEGMENT", 10_000)
+    monkeypatch.setattr(limits, "LEAST_RUN", 1)
+    monkeypatch.setattr(verification, "_LONG", 9_000)
+    with packed(fill).reader() as reader:
+        monkeypatch.setattr(compression, "decode_into", alone)
+        verification.check(reader)
+        assert reader.manifest.totals.segments == 40
+
+
+def test_where_one_journal_has_failed_no_other_is_looked_at() -> None:
+    with packed(lambda to: to.add(directory())).reader() as reader:
+        reader._check_journal(b"\xc0")  # nobody asked for it
+        reader.journaled = {}
+        with pytest.raises(Malformed):
+            reader._check_journal(b"\xc0")
+        reader._check_journal(b"\xc0")

@@ -77,6 +77,7 @@ def test_a_mutation_says_where_it_is_and_is_put_into_the_tree() -> None:
     assert ast.unparse(tree) == ast.unparse(ast.parse(source.replace("+", "-")))
 
 
+@pytest.mark.ci
 def test_a_text_that_no_line_holds_is_said_to_be_in_none() -> None:
     done = subprocess.run(
         [sys.executable, RUN, "--match", "no such line", "paths"], capture_output=True, text=True, check=False
