@@ -6,6 +6,7 @@ import errno
 import mmap
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +272,7 @@ def test_long_segments_are_opened_one_at_a_time(monkeypatch: pytest.MonkeyPatch)
     def alone(*arguments: Any) -> tuple[memoryview, bytes]:  # noqa: ANN401
         assert one.acquire(blocking=False), "another thread has one"
         try:
+            time.sleep(0.001)  # another thread would come meanwhile
             return decode_into(*arguments)
         finally:
             one.release()
