@@ -26,7 +26,7 @@ _STEPWISE: Final = 32 * _STEP
 class Recent:
     """Segments that were opened last, by number: secrets and content lie side by side, each in segments of their own.
 
-    They are 16 MiB, and the last one, or that alone.
+    When room is made for another, at most 16 MiB of them stay, or the one that was used last if that is longer.
     """
 
     def __init__(self) -> None:

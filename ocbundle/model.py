@@ -175,7 +175,7 @@ class Entry(_Fields):
             self._check_target()
 
     def _check_segments(self) -> None:
-        """Else a few rows could make a reader open a segment over and over."""
+        """Hold the extents to R-9.23, so that a few rows can't make a reader open segments over and over."""
         numbers = [extent.segment for extent in self.extents if extent.segment is not None]
         if numbers != sorted(numbers):
             raise Malformed("a file's extents go back to an earlier segment", path=self.name, rule="R-9.23")
